@@ -1,0 +1,134 @@
+"""The verbs for Python. The command line calls these and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liandan.recipe import Fault, Recipe, RecipeError, find, load_recipe, make_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from liandan.runs.compare import Comparison
+    from liandan.runs.layout import Layout
+    from liandan.runtime.opened import OpenRun
+
+Overrides = Mapping[str, Any] | Sequence[str]
+Watch = Callable[[dict[str, Any]], None]
+
+
+class Run:
+    """A run directory: what it measured, and its model when that is asked for."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._opened: OpenRun | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.layout.root
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        from liandan.runs.record import read_metrics
+
+        return read_metrics(self.layout)
+
+    @property
+    def opened(self) -> OpenRun:
+        """The best checkpoint's model on its device, loaded once."""
+        if self._opened is None:
+            from liandan.runtime.opened import open_run as opened
+
+            self._opened = opened(self.layout)
+        return self._opened
+
+    def evaluate(self, data: str | None = None, *, split: str = "val", batch_size: int | None = None) -> dict[str, float]:
+        """{"<split>/<metric>": value} of the run's own split, or of the data at a path; writes evaluation/<split>/."""
+        return self.opened.evaluate(data, split, batch_size)
+
+    def predict(self, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One result for each file, file in a folder, or prompt; an unreadable one gets `error` and stops nothing."""
+        from liandan.deploy.predictor import predict
+
+        return predict(self.opened, inputs)
+
+
+def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[Recipe, bool]:
+    """The recipe of a file, a shipped name or plain data; true with it when it was made here, from plain data.
+
+    Raises:
+        RecipeError: with every fault of the recipe, or when the target is none of the three.
+    """
+    if isinstance(target, Recipe):
+        changes = overrides if isinstance(overrides, Mapping) else None
+        if changes is None:
+            raise RecipeError([Fault("", "", "overrides of a Recipe as a mapping", str(overrides), "pass {key: value}")])
+        return (target.with_values(dict(changes)) if changes else target), False
+    path = Path(target)
+    if path.suffix not in (".yaml", ".yml") and path.exists():
+        from liandan import tasks
+        from liandan.runtime import weights
+
+        values = tasks.recognize(path, weights.here)
+        if values is None:
+            hint = "write a recipe: `liandan recipe show image_classification/tiny` is a start; or run `liandan data check` on the data"
+            raise RecipeError([Fault("", str(target), "a folder with a folder of images for each class, a .txt file, or a recipe", str(target), hint)])
+        return make_recipe(values, overrides), True
+    return load_recipe(find(str(target)), overrides), False
+
+
+def train(
+    target: str | Path | Recipe, overrides: Overrides = (), *, resume: bool = False, allow_data_change: bool = False, watch: Watch = lambda event: None
+) -> Run:
+    """Train by a recipe, a shipped recipe's name, or plain data; returns the finished run.
+
+    Args:
+        overrides: {"train.duration.epochs": 3} or ["train.duration.epochs=3"].
+        resume: go on with `run.dir`, else with the newest unfinished run of that name.
+        watch: told what happens; it only looks.
+
+    Raises:
+        KeyboardInterrupt: a signal ended it; its checkpoint is complete and `resume` goes on.
+    """
+    from liandan.engine import session
+
+    outcome = session.start(recipe_of(target, overrides)[0], resume=resume, allow_data_change=allow_data_change, watch=watch)
+    if outcome.exit_code:
+        raise KeyboardInterrupt(f"stopped at step {outcome.step}; {outcome.layout.root} can be resumed")
+    return Run(outcome.layout)
+
+
+def open_run(target: str | Path = "last") -> Run:
+    """A run directory, a run's name (its newest run), or "last".
+
+    Raises:
+        RunError: nothing of that name; names what is near.
+    """
+    from liandan.runs.layout import find as find_run
+
+    return Run(find_run(str(target)))
+
+
+def compare(*targets: str | Path) -> Comparison:
+    """What differs between runs, and their metrics side by side."""
+    from liandan.runs.compare import compare as compared
+
+    return compared([open_run(target).layout for target in targets])
+
+
+def model(name: str, **kwargs: Any) -> nn.Module:
+    """A model by its name, such as "timm/resnet18" or "liandan/lenet5"; keyword arguments are its builder's."""
+    from liandan import models
+
+    return models.build(name, **kwargs)
+
+
+__all__ = ["Recipe", "RecipeError", "Run", "compare", "load_recipe", "model", "open_run", "recipe_of", "train"]

@@ -1,0 +1,66 @@
+"""liandan VERB [TARGET ...] [key=value ...] [--flags]
+
+One thin file a command; the only room that prints. Heavy imports happen inside the command that needs them.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from liandan.cli import compare, data, evaluate, model, predict, recipe, runs, train
+from liandan.cli.output import error
+
+# exit codes: 0 done; 1 judged bad; 2 usage or recipe; 3 refused; 130 / 143 interrupted after a complete checkpoint.
+# looked up among the modules already imported: an error's own module is
+_EXIT_CODES = [
+    ("liandan.recipe", "RecipeError", 2),
+    ("liandan.data.errors", "DataError", 2),
+    ("liandan.data.errors", "Unreadable", 2),
+    ("liandan.data.loader", "LoaderError", 1),
+    ("liandan.models", "ModelError", 2),
+    ("liandan.models.weights", "WeightsError", 3),
+    ("liandan.sources", "SourceError", 1),
+    ("liandan.runs.lock", "LockHeld", 3),
+    ("liandan.engine.session", "Refused", 3),
+    ("liandan.engine.state", "StateError", 3),
+    ("liandan.engine.turn", "NonFinite", 1),
+    ("liandan.engine.turn", "OutOfMemory", 1),
+    ("liandan.runs.layout", "RunError", 2),
+]
+
+app = typer.Typer(
+    help="From your own data to a trained, measured and served model.  炼丹：从自己的数据到训练好的模型。",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("predict")(predict.command)
+app.command("compare")(compare.command)
+for group in (recipe, data, model, runs):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+
+
+def exit_code(failure: BaseException) -> int | None:
+    """The exit code of an error that is a person's to mend, or None for a defect of ours."""
+    for module, name, code in _EXIT_CODES:
+        known = getattr(sys.modules.get(module), name, None)
+        if known is not None and isinstance(failure, known):
+            return code
+    return None
+
+
+def main() -> None:
+    """Entry point: errors a person can mend are told without a traceback."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `liandan runs list | head` ends quietly
+    try:
+        app()
+    except Exception as failure:
+        code = exit_code(failure)
+        if code is None:
+            raise
+        error(str(failure))
+        sys.exit(code)

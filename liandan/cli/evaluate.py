@@ -1,0 +1,28 @@
+"""liandan evaluate"""
+
+from __future__ import annotations
+
+import typer
+
+from liandan.cli.output import JSON, QUIET, result, table
+
+
+def command(
+    targets: list[str] = typer.Argument(help="Run directories, run names, or last."),
+    data: str = typer.Option(None, "--data", help="Judge this data instead of the run's own."),
+    split: str = typer.Option("val", "--split", help="val, test or train of the run's recipe."),
+    batch_size: int = typer.Option(None, "--batch-size", min=1, help="Samples judged at once; the run's own by default."),
+    as_json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Judge runs: the numbers that training printed, on the same samples; written to evaluation/<split>/."""
+    from liandan import api
+
+    found = []
+    for target in targets:
+        run = api.open_run(target)
+        found.append({"run": str(run.path), **run.evaluate(data, split=split, batch_size=batch_size)})
+    if as_json:
+        result(found if len(found) > 1 else found[0])
+    elif not quiet:
+        table(found, list(dict.fromkeys(key for row in found for key in row)))

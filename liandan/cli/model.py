@@ -1,0 +1,46 @@
+"""liandan model list | summary"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from liandan.cli.output import JSON, result, table
+
+app = typer.Typer(help="Models: list, summary.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_(pattern: str = typer.Argument(None, help="Shell wildcard, such as 'timm/resnet*'."), as_json: bool = JSON) -> None:
+    """Names of models."""
+    from liandan import models
+
+    names = models.names(pattern)
+    if as_json:
+        result(names)
+    else:
+        print("\n".join(names))
+
+
+@app.command("summary")
+def summary(
+    name: str = typer.Argument(help="A model's name."),
+    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Arguments of its builder, such as num_classes=10; size=224 sets the input."),
+    as_json: bool = JSON,
+) -> None:
+    """Layers, output shapes, parameters and multiply-accumulates for one sample."""
+    from liandan import models
+    from liandan.models.summary import example
+    from liandan.models.summary import summary as summarize
+    from liandan.recipe import parse_value
+
+    arguments: dict[str, Any] = {key: parse_value(value) for key, _, value in (item.partition("=") for item in overrides or [])}
+    size = arguments.pop("size", None) if not models.accepts(name, "size") else arguments.get("size")
+    model = models.build(name, **arguments)
+    found = summarize(model, example(name, model, size))
+    if as_json:
+        result(found.to_json())
+        return
+    table([row.to_json() for row in found.rows], ["name", "type", "output", "parameters", "macs"])
+    print(f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates a sample")

@@ -1,0 +1,60 @@
+"""liandan train"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import typer
+
+from liandan.cli.output import JSON, QUIET, result, say
+
+
+def command(
+    target: str = typer.Argument(help="A recipe file, a shipped recipe's name, or plain data: photos/ with a folder a class, poems.txt."),
+    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Recipe values, such as train.duration.epochs=3."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with run.dir, or with the newest unfinished run of that name."),
+    processes: int = typer.Option(1, "--processes", min=1, help="Processes on this machine."),
+    allow_data_change: bool = typer.Option(False, "--allow-data-change", help="Resume although the data is not what it was."),
+    as_json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Train by a recipe, or on plain data: the task is detected and the recipe it makes is printed."""
+    from liandan.runtime.device import launch, launched
+
+    if processes > 1 and not launched():
+        raise typer.Exit(launch(processes, sys.argv[1:]))
+    from liandan import api
+    from liandan.cli.progress import Progress
+    from liandan.engine import probe, session
+    from liandan.recipe import to_yaml
+
+    recipe, made = api.recipe_of(target, overrides or [])
+    if made and not quiet:
+        say(f"# the recipe made for {target}\n{to_yaml(recipe)}")
+        say(str(probe.probe(recipe)))
+    with Progress(quiet) as progress:
+        outcome = session.start(recipe, resume=resume, allow_data_change=allow_data_change, watch=progress)
+    if not is_main():
+        raise typer.Exit(outcome.exit_code)
+    if as_json:
+        result({"run": str(outcome.layout.root), "reason": outcome.reason, "step": outcome.step, "best_step": outcome.best_step, "metrics": outcome.metrics})
+    if outcome.exit_code:
+        again = [a for a in (overrides or []) if not a.startswith("run.dir=")]
+        words = ["liandan", "train", target, *again, f"run.dir={outcome.layout.root}", "--resume"]
+        words += ["--processes", str(processes)] if processes > 1 else []
+        say(f"stopped at step {outcome.step}, the checkpoint is complete; to go on:\n{shlex.join(words)}")
+        raise typer.Exit(outcome.exit_code)
+    if not as_json and not quiet:
+        for name, value in outcome.metrics.items():
+            print(f"{name:24s} {value:.5g}")
+        print(f"{outcome.reason} at step {outcome.step}, best at step {outcome.best_step}: {outcome.layout.root}")
+        print("next:")
+        print("  liandan evaluate last\n  liandan predict last <files or text>\n  liandan runs show last")
+
+
+def is_main() -> bool:
+    """Whether this is the process that prints."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,10 @@
+"""Files to samples to batches.
+
+readers       path -> raw source           one file a format: class_folders, image_folder, idx, text, tokens
+split         source -> train, validation  by key, stored as names
+pipelines     source -> samples            image_pipeline (images, transforms), text_pipeline (tokenizer, tokens)
+order         which samples a step takes
+loader        samples -> batches           in this process or in workers
+fingerprint   what the data was, and how it differs from what it was
+check         what is wrong with the data, before a run finds out
+"""

@@ -1,0 +1,184 @@
+"""From an order of indices to batches on their way to the model: in this process, or in workers, the same either way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from liandan.data.images import Unreadable
+from liandan.data.order import Order, evaluation_batches
+from liandan.randomness import mix
+
+Batch = dict[str, Any]
+_RETRIES = 100  # readable samples tried in the place of an unreadable one
+
+
+class Samples(Protocol):
+    """A split: what `sample` gives is a function of its arguments alone. Key None is evaluation: no noise."""
+
+    def __len__(self) -> int: ...
+    def sample(self, index: int, key: int | None) -> dict[str, Any]: ...
+    def name(self, index: int) -> str: ...
+    def collate(self, samples: list[dict[str, Any]]) -> Batch: ...
+
+
+class LoaderError(RuntimeError):
+    """A batch could not be made: too many unreadable samples, or a data worker that died, hung or raised."""
+
+
+class _Fetch(Dataset):
+    """(indices, keys) -> batch with `index` and `key`; what runs inside a data worker."""
+
+    def __init__(self, samples: Samples, training: bool, policy: str) -> None:
+        self.samples, self.training, self.policy = samples, training, policy
+
+    def __getitem__(self, request: tuple[np.ndarray, np.ndarray]) -> Batch:
+        indices, keys = request
+        fast = getattr(self.samples, "batch", None)
+        if fast is not None and getattr(self.samples, "resident", False):
+            return {**fast(indices, keys if self.training else None), "index": torch.from_numpy(indices), "key": torch.from_numpy(keys)}
+        found, unreadable = [], []
+        for index, key in zip(indices.tolist(), keys.tolist(), strict=True):
+            try:
+                found.append((self.samples.sample(index, key if self.training else None), index, key))
+            except Unreadable:
+                if self.policy == "raise":
+                    raise
+                unreadable.append(index)
+                if self.training:
+                    found.append(self._replacement(index, key))
+        batch = self.samples.collate([sample for sample, _, _ in found]) if found else {}
+        batch["index"] = torch.tensor([index for _, index, _ in found], dtype=torch.int64)
+        batch["key"] = torch.tensor([key for _, _, key in found], dtype=torch.int64)
+        if unreadable:
+            batch["unreadable"] = unreadable
+        return batch
+
+    def _replacement(self, index: int, key: int) -> tuple[dict[str, Any], int, int]:
+        """Another sample in an unreadable one's place, a function of the key alone; in evaluation it is left out instead."""
+        for attempt in range(_RETRIES):
+            other = mix(key, attempt) % len(self.samples)
+            try:
+                return self.samples.sample(other, mix(key, attempt, 1)), other, mix(key, attempt, 1)
+            except Unreadable:
+                continue
+        raise LoaderError(f"no readable sample found in the place of {self.samples.name(index)} after {_RETRIES} tries; run `liandan data check`")
+
+
+class Loader:
+    """The batches of one split for one process of `world`.
+
+    Args:
+        samples: the split.
+        seed: of the run.
+        workers: data worker processes; 0 loads in this process, and resident data always does.
+        timeout: seconds to wait for a worker before it is called hung.
+        unreadable: "skip" (another sample takes its place; in evaluation it is left out) or "raise".
+        max_unreadable: fraction of the split above which "skip" gives up.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        timeout: float = 120.0,
+        unreadable: str = "skip",
+        max_unreadable: float = 0.01,
+    ) -> None:
+        self.samples, self.seed, self.rank, self.world = samples, seed, rank, world
+        self.workers, self.timeout, self.policy, self.max_unreadable = workers, timeout, unreadable, max_unreadable
+        self.unreadable: set[int] = set()
+
+    def training(self, batch_size: int, micro_batch_size: int, start: int, stop: int) -> Iterator[list[Batch]]:
+        """For each step in range(start, stop), this process's micro-batches: micro-batch k belongs to process k mod world.
+
+        Every batch carries `index` and `key` int64 (b,), and `rng`, the key of its dropout.
+        """
+        order = Order(len(self.samples), batch_size, self.seed)
+
+        def mine(step: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+            return order.micro_batches(step, micro_batch_size)[self.rank :: self.world]
+
+        batches = self._fetch((m[:2] for step in range(start, stop) for m in mine(step)), training=True)
+        for step in range(start, stop):
+            yield [{**next(batches), "rng": rng} for _, _, rng in mine(step)]
+
+    def evaluation(self, batch_size: int) -> Iterator[Batch]:
+        """This process's share of the split, in order, without noise; unreadable samples are left out and counted."""
+        requests = evaluation_batches(len(self.samples), batch_size, self.seed, self.rank, self.world)
+        return (batch for batch in self._fetch(requests, training=False) if len(batch["index"]))
+
+    def _fetch(self, requests: Iterable[tuple[np.ndarray, np.ndarray]], training: bool) -> Iterator[Batch]:
+        fetch = _Fetch(self.samples, training, self.policy)
+        if self.workers == 0 or getattr(self.samples, "resident", False):
+            for request in requests:
+                yield self._noted(fetch[request])
+            return
+        awaited: list[tuple[np.ndarray, np.ndarray]] = []
+
+        def remembered() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for request in requests:
+                awaited.append(request)
+                yield request
+
+        # batch_size=None: the sampler's item is the request for one whole batch
+        loader = DataLoader(
+            fetch, batch_size=None, sampler=remembered(), num_workers=self.workers, timeout=self.timeout, worker_init_fn=_quiet_worker,
+            persistent_workers=False, prefetch_factor=2,
+        )  # fmt: skip
+        batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except LoaderError:
+                raise
+            except Exception as error:
+                raise self._worker_failed(error, awaited[0][0] if awaited else np.array([], dtype=np.int64)) from error
+            awaited.pop(0)
+            yield self._noted(batch)
+
+    def _noted(self, batch: Batch) -> Batch:
+        self.unreadable.update(batch.pop("unreadable", ()))
+        if len(self.unreadable) > max(self.max_unreadable * len(self.samples), 1):
+            names = ", ".join(self.samples.name(i) for i in sorted(self.unreadable)[:5])
+            raise LoaderError(
+                f"{len(self.unreadable)} of {len(self.samples)} samples cannot be read, more than data.max_unreadable = {self.max_unreadable:g} allows: "
+                f"{names} ...; run `liandan data check` for the whole list"
+            )
+        return batch
+
+    def _worker_failed(self, error: Exception, indices: np.ndarray) -> LoaderError:
+        names = ", ".join(self.samples.name(int(i)) for i in indices[:4]) + (" ..." if len(indices) > 4 else "")
+        text = str(error)
+        pid = re.search(r"pid\(s\) ([\d, ]+)", text)
+        if pid:
+            what = f"data worker (pid {pid[1]}) was killed"
+            todo = "if memory ran out, lower data.workers; then resume"
+        elif "timed out" in text:
+            what = f"a data worker gave no batch for {self.timeout:g} s"
+            todo = "look at these files' disk, or raise data.worker_timeout; then resume"
+        else:
+            what = f"a data worker raised {type(error).__name__}: {text.strip().splitlines()[-1] if text.strip() else ''}"
+            todo = "run `liandan data check`; with data.workers=0 the error shows where it happens"
+        return LoaderError(f"{what}, while the batch of these samples was awaited: {names}; {todo}")
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread a worker; interrupts are the training process's business (it stops at a step boundary)."""
+    import signal
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -1,0 +1,8 @@
+"""The table of pipelines: what a task's `kind` of data goes through."""
+
+from __future__ import annotations
+
+from liandan.data.image_pipeline import ImagePipeline
+from liandan.data.text_pipeline import TextPipeline
+
+PIPELINES: dict[str, type[ImagePipeline] | type[TextPipeline]] = {"images": ImagePipeline, "text": TextPipeline}

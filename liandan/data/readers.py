@@ -1,0 +1,81 @@
+"""The table of formats: a path on this machine -> raw source."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from liandan.data.class_folders import read_class_folders
+from liandan.data.errors import DataError, suggest
+from liandan.data.files import hidden, walk
+from liandan.data.idx import find_images, read_idx
+from liandan.data.image_files import is_image, usable
+from liandan.data.image_folder import read_image_folder
+from liandan.data.text import read_text
+from liandan.data.tokens import read_tokens
+
+READERS: dict[str, Callable[..., Any]] = {
+    "class_folders": read_class_folders,
+    "images": read_image_folder,
+    "idx": read_idx,
+    "text": read_text,
+    "tokens": read_tokens,
+}
+
+_EXPECTED = """  class_folders  a folder with a folder of images for each class
+  images         a folder of images
+  idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
+  text           a .txt file, or a folder of them
+  tokens         a .npy or .bin file of token ids"""
+
+
+def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
+    """Read raw data.
+
+    Args:
+        path: a file or folder on this machine.
+        format: a name of READERS; default: what the path looks like.
+        arguments: keyword arguments of that reader; its signature says which.
+
+    Raises:
+        DataError: nothing there, an unknown format or argument, or data that is not in the format.
+    """
+    where = Path(path)
+    if not where.exists():
+        raise DataError(f"{where}: there is no such file or folder")
+    name = detect_format(where) if format is None else format
+    if name not in READERS:
+        raise DataError(f'no data format "{name}"; {suggest(name, READERS)}')
+    known = [key for key in inspect.signature(READERS[name]).parameters if key != "path"]
+    for key in arguments:
+        if key not in known:
+            raise DataError(f'format {name} takes no "{key}"; {suggest(key, known) if known else "it takes no arguments"}')
+    return READERS[name](where, **arguments)
+
+
+def detect_format(path: str | Path) -> str:
+    """Which format a path looks like, by names alone; raises DataError that lists what each expects."""
+    where = Path(path)
+    found = _looks_like(where)
+    if found is None:
+        raise DataError(f"{where}: not recognized as data. Expected one of\n{_EXPECTED}\nor state it with data.train.format")
+    return found
+
+
+def _looks_like(path: Path) -> str | None:
+    if path.is_file():
+        if path.name.removesuffix(".gz").endswith("idx3-ubyte"):
+            return "idx"
+        return {".txt": "text", ".npy": "tokens", ".bin": "tokens"}.get(path.suffix.lower())
+    if not path.is_dir():
+        return None
+    if find_images(path):
+        return "idx"
+    inside = [entry for entry in sorted(path.iterdir()) if not hidden(entry.name)]
+    if any(entry.is_dir() and any(usable(found) for found in walk(path, entry.name)) for entry in inside):
+        return "class_folders"
+    if any(is_image(entry.name) for entry in inside):
+        return "images"
+    return "text" if any(f.relative.lower().endswith(".txt") for f in walk(path)) else None

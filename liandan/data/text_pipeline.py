@@ -1,0 +1,135 @@
+"""Text -> tokens, once -> windows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from liandan.data import tokenizer as tokenizers
+from liandan.data import tokens
+from liandan.data.errors import DataError
+from liandan.data.protocols import Batch, Sample
+from liandan.data.text import TextSource
+from liandan.data.tokenizer import Tokenizer
+from liandan.data.tokens import TokenSource, WindowSamples
+
+_VERSION = 1  # of how text becomes tokens; another one makes no use of what was kept
+
+
+class TextPipeline:
+    """From text to token windows, the same for training, evaluation and prediction.
+
+    Attributes:
+        tokenizer: None for tokens from elsewhere: then there are windows and no text.
+        context: tokens a model sees at once.
+    """
+
+    kind = "text"
+
+    def __init__(self, tokenizer: Tokenizer | None, vocab_size: int, context: int) -> None:
+        if context < 1:
+            raise DataError(f"data.text.context: expected at least 1 token, got {context}")
+        self.tokenizer, self.vocab_size, self.context = tokenizer, vocab_size, context
+
+    @classmethod
+    def fit(
+        cls,
+        source: TextSource | TokenSource,
+        *,
+        transforms: Mapping[str, Any] | None = None,
+        text: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        cache_limit: int = 0,
+    ) -> TextPipeline:
+        """Train the tokenizer on `source`, the training split, and on nothing else.
+
+        Args:
+            source: text, or tokens made elsewhere (whose ids are taken as they are).
+            text: {"tokenizer": "bpe" or "characters", "vocab_size": int, "context": int}.
+            transforms, defaults, cache_limit: not used.
+
+        Raises:
+            DataError: an unknown tokenizer, a vocabulary below 256, a context below 1.
+        """
+        asked = {"tokenizer": "bpe", "vocab_size": 4096, "context": 128, **(text or {})}
+        context = int(asked["context"])
+        if isinstance(source, TokenSource):
+            return cls(None, source.vocab_size, context)
+        trained = tokenizers.train(source.pieces(), str(asked["tokenizer"]), int(asked["vocab_size"]))
+        return cls(trained, trained.vocab_size, context)
+
+    def samples(self, source: TextSource | TokenSource, training: bool) -> WindowSamples:
+        """The windows of a split. Text is encoded once and kept under the user's cache folder; raises DataError below 2 tokens."""
+        if isinstance(source, TokenSource):
+            array, start, stop = source.tokens, source.start, source.stop
+            if source.vocab_size > self.vocab_size:
+                raise DataError(f"{source.path}: ids up to {source.vocab_size - 1}, expected below {self.vocab_size}, the training data's")
+        else:
+            array = self._encoded(source)
+            start, stop = 0, len(array)
+        if stop - start < 2:
+            raise DataError(f"{source.path}: expected at least 2 tokens, to predict one from the other, got {stop - start}")
+        return WindowSamples(array, start, stop, self.context, self._byte_lengths(), f"{source.path.name} tokens")
+
+    def _encoded(self, source: TextSource) -> np.ndarray:
+        known = self._known()
+        facts = json.dumps([_VERSION, source.fingerprint(), known.to_json()], sort_keys=True)
+        kept = token_cache() / f"{hashlib.sha256(facts.encode()).hexdigest()}.npy"
+        try:
+            try:
+                return tokens.open_npy(kept)
+            except DataError:  # not there yet, or damaged
+                tokens.write_npy(kept, known.encode_pieces(source.pieces()), known.dtype)
+                return tokens.open_npy(kept)
+        except (OSError, DataError):  # a cache that cannot be written or read must not stop a run
+            return np.concatenate([np.zeros(0, dtype=known.dtype), *known.encode_pieces(source.pieces())])
+
+    def _known(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise DataError("these tokens came without a tokenizer: text can be neither encoded nor decoded; train from the text itself")
+        return self.tokenizer
+
+    def _byte_lengths(self) -> np.ndarray | None:
+        return None if self.tokenizer is None else self.tokenizer.byte_lengths
+
+    def encode(self, text: str) -> np.ndarray:
+        """str -> int64 (T,)."""
+        return self._known().encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._known().decode(ids)
+
+    def example(self, prompt: str) -> Sample:
+        """{"ids": int64 (T,)} of a prompt; `collate` makes the batch."""
+        return {"ids": torch.from_numpy(self.encode(prompt))}
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """See tokens.collate."""
+        return tokens.collate(samples, self._byte_lengths())
+
+    def describe(self) -> dict[str, Any]:
+        """What a model must be told: {"vocab_size": n, "context": c}."""
+        return {"vocab_size": self.vocab_size, "context": self.context}
+
+    def to_json(self) -> dict[str, Any]:
+        tokenizer = None if self.tokenizer is None else self.tokenizer.to_json()
+        return {"kind": self.kind, "vocab_size": self.vocab_size, "context": self.context, "tokenizer": tokenizer}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], cache_limit: int = 0) -> TextPipeline:
+        """The pipeline `to_json` described."""
+        tokenizer = None if values["tokenizer"] is None else Tokenizer.from_json(values["tokenizer"])
+        return cls(tokenizer, int(values["vocab_size"]), int(values["context"]))
+
+
+def token_cache() -> Path:
+    """$XDG_CACHE_HOME/liandan/tokens, or ~/.cache/liandan/tokens. Its files may be deleted at any time between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "liandan" / "tokens"

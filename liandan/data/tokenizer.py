@@ -1,0 +1,150 @@
+"""Text to token ids and back, without loss on any text: trained on the training split alone, kept as JSON.
+
+bpe          byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): ids 0..255 are the bytes
+characters   a token for every character of the training text; any other character is its UTF-8 bytes, ids 0..255
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from liandan.data.errors import DataError, suggest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Engine
+
+KINDS = ("bpe", "characters")
+_BYTES = 256
+_TOGETHER = 32  # pieces encoded at a time: bounds the memory of what the library keeps beside the ids
+
+
+class Tokenizer:
+    """A trained tokenizer.
+
+    Attributes:
+        kind: "bpe" or "characters".
+        byte_lengths: int64 (vocab_size,), UTF-8 bytes each token stands for; they add up exactly over any encoded text.
+    """
+
+    def __init__(self, kind: str, engine: Engine) -> None:
+        self.kind, self._engine = kind, engine
+        self.byte_lengths = _byte_lengths(kind, engine)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.byte_lengths)
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """The smallest type that holds every id."""
+        return np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
+
+    def encode(self, text: str) -> np.ndarray:
+        """str -> int64 (T,)."""
+        return np.array(self._engine.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+    def encode_pieces(self, pieces: Iterable[str]) -> Iterator[np.ndarray]:
+        """Long texts, many pieces at a time on all cores: the same ids as `encode` of each piece, of `dtype`."""
+        waiting = iter(pieces)
+        while several := list(itertools.islice(waiting, _TOGETHER)):
+            with _threads():
+                encoded = self._engine.encode_batch(several, add_special_tokens=False)
+            yield from (np.array(one.ids, dtype=self.dtype) for one in encoded)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids -> str; bytes that do not make a character come out as U+FFFD."""
+        return self._engine.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "tokenizer": json.loads(self._engine.to_str())}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Tokenizer:
+        from tokenizers import Tokenizer as Engine
+
+        _check_kind(values["kind"])
+        return cls(values["kind"], Engine.from_str(json.dumps(values["tokenizer"])))
+
+
+def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> Tokenizer:
+    """Train a tokenizer; the same text gives the same tokenizer.
+
+    Args:
+        pieces: the training text.
+        kind: see the head of this file.
+        vocab_size: of "bpe", at least 256; a small text may not have that many pairs and gets fewer. "characters" has as many as
+            the text has characters, and 256.
+
+    Raises:
+        DataError: an unknown kind or too small a vocabulary.
+    """
+    _check_kind(kind)
+    if kind == "characters":
+        return Tokenizer(kind, _characters(pieces))
+    if vocab_size < _BYTES:
+        raise DataError(f"data.text.vocab_size: expected at least {_BYTES}, one for each byte, got {vocab_size}")
+    return Tokenizer(kind, _bpe(pieces, vocab_size))
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise DataError(f'data.text.tokenizer: no tokenizer "{kind}"; {suggest(kind, KINDS)}')
+
+
+def _bpe(pieces: Iterable[str], vocab_size: int) -> Engine:
+    from tokenizers import Tokenizer as Engine
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    engine = Engine(models.BPE())
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    engine.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=[], show_progress=False)  # type: ignore[call-arg]
+    with _threads():
+        engine.train_from_iterator(pieces, trainer)
+    return engine
+
+
+def _characters(pieces: Iterable[str]) -> Engine:
+    from tokenizers import Tokenizer as Engine
+    from tokenizers import decoders, models
+
+    seen: set[str] = set()
+    for piece in pieces:
+        seen.update(piece)
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(_BYTES)}
+    vocabulary |= {character: _BYTES + k for k, character in enumerate(sorted(seen))}
+    # byte-pair encoding without a single pair: every character stands alone, and unknown ones fall back to their bytes
+    engine = Engine(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+    engine.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])  # type: ignore[assignment]
+    return engine
+
+
+def _byte_lengths(kind: str, engine: Engine) -> np.ndarray:
+    tokens = sorted(engine.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
+    if [i for _, i in tokens] != list(range(len(tokens))):
+        raise DataError("tokenizer: expected ids 0, 1, 2 ... without gaps")
+    if kind == "bpe":  # its alphabet writes every byte as one printable character
+        return np.array([len(token) for token, _ in tokens], dtype=np.int64)
+    return np.array([1 if i < _BYTES else len(token.encode()) for token, i in tokens], dtype=np.int64)
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """Let the library use its threads here, and say afterwards that it will not: it prints a warning into every later fork otherwise."""
+    name = "TOKENIZERS_PARALLELISM"
+    if name in os.environ:  # the user's choice
+        yield
+        return
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        os.environ[name] = "false"

@@ -1,0 +1,1 @@
+"""Run directory -> prediction. Reads the run directory and nothing of the engine."""

@@ -1,0 +1,35 @@
+"""Text in, one frozen and checked object out.
+
+    recipe = load_recipe("rocks.yaml", ["train.batch_size=32"])
+    recipe.train.batch_size, recipe.optimizer.name, recipe.optimizer.arguments
+
+YAML 1.2 and nothing more: nothing in a recipe is executed, imported or interpolated. All faults are reported at once, with file and line.
+"""
+
+from .arguments import check_arguments
+from .document import Document
+from .faults import Fault, RecipeError, nearest
+from .load import load_recipe, make_recipe
+from .schema import Named, Recipe, Source, Step
+from .shipped import find, shipped
+from .write import ABSENT, diff, json_schema, to_yaml
+
+__all__ = [
+    "ABSENT",
+    "Document",
+    "Fault",
+    "Named",
+    "Recipe",
+    "RecipeError",
+    "Source",
+    "Step",
+    "check_arguments",
+    "diff",
+    "find",
+    "json_schema",
+    "load_recipe",
+    "make_recipe",
+    "nearest",
+    "shipped",
+    "to_yaml",
+]

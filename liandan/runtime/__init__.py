@@ -1,0 +1,1 @@
+"""Recipe or run directory -> parts on a device."""

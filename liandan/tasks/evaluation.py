@@ -1,0 +1,51 @@
+"""The evaluation loop: in training, in `evaluate` and for artefacts alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from liandan.tasks.task import Batch, Row, Task, World
+
+
+class Interrupted(Exception):
+    """An evaluation was left in the middle; nothing of it is kept."""
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task,
+    model: nn.Module,
+    batches: Iterable[Batch],
+    world: World,
+    stopped: Callable[[], bool] = lambda: False,
+    watch: Callable[[int], None] = lambda done: None,
+) -> list[Row]:
+    """Rows of a whole split, in the order of the samples, on every process; the last partial batch counts.
+
+    Args:
+        batches: this process's batches of the split, without augmentation.
+        stopped: asked before each batch; true leaves the evaluation.
+        watch: told the number of samples judged so far.
+
+    Raises:
+        Interrupted: `stopped` said so.
+    """
+    was_training = model.training
+    model.eval()
+    rows: list[Row] = []
+    try:
+        for batch in batches:
+            if stopped():
+                raise Interrupted
+            batch = world.move(batch)
+            with world.autocast():
+                batch = task.prepare(model, batch)
+                outputs = task.forward(model, {name: batch[name] for name in task.inputs})
+            rows += task.judge(outputs, batch)
+            watch(len(rows))
+    finally:
+        model.train(was_training)
+    return sorted((row for part in world.gather(rows) for row in part), key=lambda row: row["index"])

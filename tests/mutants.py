@@ -1,0 +1,135 @@
+"""Laws broken on purpose: each function is called in a child before the command, and a law's test must catch what it does."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+
+
+def mean_of_means() -> None:
+    """Law 1: every micro-batch weighs the same, as when the means of micro-batches are averaged."""
+    from liandan.engine import turn
+
+    def averaged(parts, turn_):  # noqa: ANN001, ANN202
+        counts = [parts.task.count(batch) for batch in turn_.batches]
+        return {name: count * len(counts) for name, count in counts[0].items()} if counts else {}
+
+    turn.global_counts = averaged
+
+
+def dropout_by_rank() -> None:
+    """Law 1: dropout follows the process instead of the micro-batch."""
+    from liandan.data.loader import Loader
+
+    ours = Loader.training
+
+    def training(self, *arguments):  # noqa: ANN001, ANN002, ANN202
+        for batches in ours(self, *arguments):
+            yield [{**batch, "rng": batch["rng"] + self.rank + k * self.world} for k, batch in enumerate(batches)]
+
+    Loader.training = training
+
+
+def statistics_left_alone() -> None:
+    """Law 1: BatchNorm's running statistics move once for each micro-batch of each process."""
+    from liandan.engine.batchnorm import RunningStatistics
+
+    RunningStatistics.after = lambda self, samples: None
+    RunningStatistics.close = lambda self: None
+
+
+def forget_optimizer() -> None:
+    """Law 2: a resume without the optimizer's state."""
+    from liandan.engine.state import State
+
+    ours = State.restore
+
+    def restore(self, tensors, documents):  # noqa: ANN001, ANN202
+        rest = {k: v for k, v in tensors["optimizer.safetensors"].items() if not k.startswith("optimizer/")}
+        ours(self, {**tensors, "optimizer.safetensors": rest}, documents)
+
+    State.restore = restore
+
+
+def forget_average() -> None:
+    """Law 2: a resume whose moving average begins anew at the weights."""
+    from liandan.engine.state import State
+
+    ours = State.restore
+
+    def restore(self, tensors, documents):  # noqa: ANN001, ANN202
+        ours(self, tensors, documents)
+        if self.ema is not None:
+            self.ema.mean = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    State.restore = restore
+
+
+def unkeyed_dropout() -> None:
+    """Law 2, R1n: dropout from a generator that nobody restores."""
+    from liandan.engine import turn
+
+    turn.mix = lambda *_: int.from_bytes(os.urandom(7), "little")
+
+
+def forget_position() -> None:
+    """Law 2, R1n: a resumed run takes its samples from the beginning again."""
+    from liandan.data.loader import Loader
+
+    ours = Loader.training
+    Loader.training = lambda self, batch, micro, start, stop: ours(self, batch, micro, 0, stop - start)
+
+
+def forget_task() -> None:
+    """Law 2: a resume without the task's own state."""
+    from liandan.engine.state import State
+    from liandan.tasks import TASKS, resolve
+
+    assert State
+    for name in TASKS:
+        resolve(name).load_state_dict = lambda self, state: None
+
+
+def drop_partial_batch() -> None:
+    """Law 3: evaluation leaves the last partial batch out."""
+    from liandan.data.loader import Loader
+
+    ours = Loader.evaluation
+
+    def evaluation(self, batch_size):  # noqa: ANN001, ANN202
+        return (batch for batch in ours(self, batch_size) if len(batch["index"]) == batch_size)
+
+    Loader.evaluation = evaluation
+
+
+def noisy_validation() -> None:
+    """Law 3: validation is augmented, anew each time."""
+    from liandan.data.image_pipeline import ImagePipeline
+    from liandan.data.loader import Loader
+
+    plain = ImagePipeline.samples
+    ImagePipeline.samples = lambda self, source, training: plain(self, source, True)
+
+    ours, turns = Loader._fetch, itertools.count()
+
+    def fetch(self, requests, training):  # noqa: ANN001, ANN202
+        offset = 0 if training else int.from_bytes(os.urandom(4), "little") + next(turns)
+        return ours(self, ((indices, keys ^ offset) for indices, keys in requests), True)
+
+    Loader._fetch = fetch
+
+
+def unchecked() -> None:
+    """Law 4: nothing is asked about losses and gradients."""
+    from liandan.engine import turn
+
+    class Calm:
+        def __getattr__(self, name: str) -> object:
+            return getattr(math, name)
+
+        @staticmethod
+        def isfinite(_: float) -> bool:
+            return True
+
+    turn.math = Calm()

