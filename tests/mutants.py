@@ -26,7 +26,7 @@ def dropout_by_rank() -> None:
 
     def training(self, *arguments):  # noqa: ANN001, ANN002, ANN202
         for batches in ours(self, *arguments):
-            yield [{**batch, "rng": batch["rng"] + self.rank + k * self.world} for k, batch in enumerate(batches)]
+            yield [{**batch, "rng": batch["rng"] ^ self.rank << 20} for batch in batches]
 
     Loader.training = training
 

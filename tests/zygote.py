@@ -13,6 +13,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -43,6 +44,10 @@ def serve() -> None:
     import liandan.tasks.gan
     import liandan.tasks.image_classification
     import liandan.tasks.language_model  # noqa: F401
+    from liandan.runs import plots
+
+    with tempfile.TemporaryDirectory() as folder:  # the first drawing finds the fonts, which takes longer than all the others
+        plots.curves([{"step": 1, "train/loss": 1.0}, {"step": 2, "train/loss": 0.5}], Path(folder) / "curves.png")
 
     threads = len(os.listdir("/proc/self/task"))
     assert threads == 1, f"the parent has {threads} threads; forking it would not be safe"

@@ -33,9 +33,9 @@ def summary(
     from liandan import models
     from liandan.models.summary import example
     from liandan.models.summary import summary as summarize
-    from liandan.recipe import parse_value
+    from liandan.recipe.scalars import resolve
 
-    arguments: dict[str, Any] = {key: parse_value(value) for key, _, value in (item.partition("=") for item in overrides or [])}
+    arguments: dict[str, Any] = {key: resolve(value) for key, _, value in (item.partition("=") for item in overrides or [])}
     size = arguments.pop("size", None) if not models.accepts(name, "size") else arguments.get("size")
     model = models.build(name, **arguments)
     found = summarize(model, example(name, model, size))

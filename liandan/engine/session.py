@@ -286,7 +286,8 @@ class Session:
         if self.record is not None:
             self.record.sync()
             self.layout.plots.mkdir(exist_ok=True)
-            plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png")
+            metric, mode = parts.plan.best
+            plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png", {"metric": metric, "mode": mode})
             store.finish(self.layout, finished=True, reason=reason)
         return outcome
 

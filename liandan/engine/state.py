@@ -142,10 +142,10 @@ class State:
             # without an average in the checkpoint (the recipe has just asked for one) it begins at the weights
             self.ema.mean = {k: v.detach().clone().to(self.device.name) for k, v in model.items()}
         restored: dict[int, dict[str, Any]] = {}
+        parameters = dict(self.model.named_parameters())
         for i, name in enumerate(self._names):
             start = f"optimizer/{name}/"
-            # cloned: a tensor mapped from a file is not aligned as torch's own are
-            entry: dict[str, Any] = {k.removeprefix(start): v.clone() for k, v in rest.items() if k.startswith(start)}
+            entry: dict[str, Any] = {k.removeprefix(start): _like(v, parameters[name]) for k, v in rest.items() if k.startswith(start)}
             entry |= {k.removeprefix(f"{name}/"): v for k, v in state["optimizer"].items() if k.startswith(f"{name}/")}
             if entry:
                 restored[i] = entry
@@ -159,6 +159,12 @@ class State:
 def _assign(model: nn.Module, values: dict[str, Tensor]) -> None:
     for name, own in model.state_dict().items():
         own.copy_(values[name])
+
+
+def _like(value: Tensor, parameter: Tensor) -> Tensor:
+    """An optimizer's tensor in memory of torch's own, laid out as its parameter is: fused kernels walk both by address, and a file
+    knows nothing of channels-last."""
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value.clone()
 
 
 def _check(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from . import scalars
 from .document import Document, join
-from .faults import MAX_FAULTS, Fault, RecipeError, did_you_mean, nearest, one_of, show
+from .faults import Fault, RecipeError, did_you_mean, nearest, one_of, show
 from .schema import TAGS, Open, Recipe, Section, fields_at, sections_below
 
 _SAID_YES_OR_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
@@ -27,9 +27,7 @@ def validate(document: Document) -> Recipe:
 
 
 def _faults(error: ValidationError, document: Document) -> list[Fault]:
-    # Looking for the nearest name is the one slow thing here: done for as many faults as are shown.
-    faults = [_fault(found, document, suggest=i < MAX_FAULTS) for i, found in enumerate(error.errors(include_url=False))]
-    return sorted(faults, key=_reading_order)
+    return sorted((_fault(found, document) for found in error.errors(include_url=False)), key=_reading_order)
 
 
 def _reading_order(fault: Fault) -> tuple[str, int]:
@@ -37,13 +35,13 @@ def _reading_order(fault: Fault) -> tuple[str, int]:
     return (file, int(line)) if line.isdecimal() else (fault.where, 0)
 
 
-def _fault(found: ErrorDetails, document: Document, suggest: bool) -> Fault:
+def _fault(found: ErrorDetails, document: Document) -> Fault:
     context: dict[str, Any] = found.get("ctx", {})
     value = found["input"]
     key, sections = _place(found["loc"])
     kind = found["type"]
     if kind == "extra_forbidden":
-        return _unknown(str(found["loc"][-1]), key, sections, document, suggest)
+        return _unknown(str(found["loc"][-1]), key, sections, document)
     if kind == "missing":
         return _missing(key, str(found["loc"][-1]), document)
     if kind == "section":  # a rule about several keys of one section
@@ -78,10 +76,10 @@ def _place(location: tuple[int | str, ...]) -> tuple[str, tuple[type[Section], .
     return key, sections
 
 
-def _unknown(name: str, key: str, sections: tuple[type[Section], ...], document: Document, suggest: bool) -> Fault:
+def _unknown(name: str, key: str, sections: tuple[type[Section], ...], document: Document) -> Fault:
     choices = _keys(sections)
     section = key[: -len(name)].rstrip(".")
-    hint = did_you_mean(name, choices) if suggest else ""
+    hint = did_you_mean(name, choices)
     if not hint and "." in name:
         hint = f"a dotted key belongs on the command line; in a file write {name.replace('.', ': {')}: ...{'}' * name.count('.')}"
     if not hint and (elsewhere := _elsewhere(name, section)):

@@ -88,40 +88,38 @@ def read_splits(recipe: Recipe) -> Splits:
     """
     spec = recipe.data
     whole = read_source(spec.train)
+    labels = getattr(whole, "labels", None)
     fingerprints = {"train": whole.fingerprint()}
     manifests = {"train": whole.manifest()}
     train, val, held_out = whole, None, None
     if spec.val is not None and hasattr(spec.val, "hold_out"):
         train, val, held_out = hold_out(whole, spec.val.hold_out, spec.val.stratify, recipe.seed)
     elif spec.val is not None:
-        val = read_source(spec.val)
-    test = read_source(spec.test) if spec.test is not None else None
+        val = read_source(spec.val, labels)
+    test = read_source(spec.test, labels) if spec.test is not None else None
     for name, source, asked in (("val", val, spec.val), ("test", test, spec.test)):
         if source is not None and not hasattr(asked, "hold_out"):
             fingerprints[name], manifests[name] = source.fingerprint(), source.manifest()
-            _same_labels(whole, source, name)
     facts = {"fingerprints": fingerprints, "manifests": manifests, "held_out": held_out}
-    if getattr(whole, "labels", None):
-        counts = torch.bincount(torch.as_tensor(train.targets), minlength=len(whole.labels)).tolist()
-        facts["classes"] = dict(zip(whole.labels, counts, strict=True))
+    if labels:
+        counts = torch.bincount(torch.as_tensor(train.targets), minlength=len(labels)).tolist()
+        facts["classes"] = dict(zip(labels, counts, strict=True))
     return Splits(train, val, test, facts)
 
 
-def read_source(spec: Any) -> Any:
-    """The raw source of a `{path, format, ...}` section; `source:<name>` is fetched from the catalogue of sources first."""
+def read_source(spec: Any, labels: list[str] | None = None) -> Any:
+    """The raw source of a `{path, format, ...}` section; `source:<name>` is fetched from the catalogue of sources first.
+
+    Args:
+        labels: of the training data, which its classes must be.
+    """
+    known_labels = {} if labels is None else {"labels": labels}
     if not spec.path.startswith(_CATALOGUE):
-        return read(Path(spec.path), spec.format, **spec.arguments)
+        return read(Path(spec.path), spec.format, **spec.arguments, **known_labels)
     name = spec.path.removeprefix(_CATALOGUE)
     known = sources.SOURCES[name].options if name in sources.SOURCES else ()
     path = sources.get(name, **{k: v for k, v in spec.arguments.items() if k in known})
-    return read(path, spec.format, **{k: v for k, v in spec.arguments.items() if k not in known})
-
-
-def _same_labels(train: Any, other: Any, split: str) -> None:
-    ours, theirs = getattr(train, "labels", None), getattr(other, "labels", None)
-    if ours != theirs:
-        first = next((x for x in (theirs or []) if x not in (ours or [])), None) or next((x for x in (ours or []) if x not in (theirs or [])), None)
-        raise DataError(f'data.{split}: expected the {len(ours or [])} classes of data.train, got {len(theirs or [])}; the first that differs is "{first}"')
+    return read(path, spec.format, **{k: v for k, v in spec.arguments.items() if k not in known}, **known_labels)
 
 
 def check(recipe: Recipe) -> list[Fault]:

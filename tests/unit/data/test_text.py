@@ -99,6 +99,12 @@ def test_a_text_that_changed_meanwhile(tmp_path: Path) -> None:
         list(source.pieces())
 
 
+def test_a_span_that_ends_inside_a_character_loses_nothing_silently(tmp_path: Path) -> None:
+    source = read(text_file(tmp_path / "a.txt", POEMS))
+    with pytest.raises(Unreadable, match="before byte 4"):
+        list(source.with_spans(np.array([[0, 0, 4]])).pieces())
+
+
 @pytest.mark.parametrize("kind", ["bpe", "characters"])
 @settings(max_examples=40, deadline=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=80))
