@@ -80,13 +80,20 @@ def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[R
         values = tasks.recognize(path, weights.here)
         if values is None:
             hint = "write a recipe: `liandan recipe show image_classification/tiny` is a start; or run `liandan data check` on the data"
-            raise RecipeError([Fault("", str(target), "a folder with a folder of images for each class, a .txt file, or a recipe", str(target), hint)])
+            raise RecipeError(
+                [Fault("", str(target), "a folder with a folder of images for each class, a .txt file, or a recipe", str(target), hint)]
+            )
         return make_recipe(values, overrides), True
     return load_recipe(find(str(target)), overrides), False
 
 
 def train(
-    target: str | Path | Recipe, overrides: Overrides = (), *, resume: bool = False, allow_data_change: bool = False, watch: Watch = lambda event: None
+    target: str | Path | Recipe,
+    overrides: Overrides = (),
+    *,
+    resume: bool = False,
+    allow_data_change: bool = False,
+    watch: Watch = lambda event: None,
 ) -> Run:
     """Train by a recipe, a shipped recipe's name, or plain data; returns the finished run.
 

@@ -73,7 +73,9 @@ def permute(positions: np.ndarray | Sequence[int], n: int, key: int, rounds: int
     if at.size and (int(at.max()) >= n):
         raise ValueError(f"expected positions in range({n}), got {int(at.max())}")
     if n <= _SMALL:
-        order = np.argsort(_splitmix(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(mix(key, n))), kind="stable")
+        order = np.argsort(
+            _splitmix(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(mix(key, n))), kind="stable"
+        )
         return order[at.astype(np.int64)].astype(np.int64)
     half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
     mask = (np.uint64(1) << half) - np.uint64(1)

@@ -1,4 +1,6 @@
 """Laws broken on purpose: each function is called in a child before the command, and a law's test must catch what it does."""
+# pyright: reportAttributeAccessIssue=false
+# replacing the methods of other classes is what this file is for
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ def mean_of_means() -> None:
     """Law 1: every micro-batch weighs the same, as when the means of micro-batches are averaged."""
     from liandan.engine import turn
 
-    def averaged(parts, turn_):  # noqa: ANN001, ANN202
+    def averaged(parts, turn_):
         counts = [parts.task.count(batch) for batch in turn_.batches]
         return {name: count * len(counts) for name, count in counts[0].items()} if counts else {}
 
@@ -24,7 +26,7 @@ def dropout_by_rank() -> None:
 
     ours = Loader.training
 
-    def training(self, *arguments):  # noqa: ANN001, ANN002, ANN202
+    def training(self, *arguments):
         for batches in ours(self, *arguments):
             yield [{**batch, "rng": batch["rng"] ^ self.rank << 20} for batch in batches]
 
@@ -45,7 +47,7 @@ def forget_optimizer() -> None:
 
     ours = State.restore
 
-    def restore(self, tensors, documents):  # noqa: ANN001, ANN202
+    def restore(self, tensors, documents):
         rest = {k: v for k, v in tensors["optimizer.safetensors"].items() if not k.startswith("optimizer/")}
         ours(self, {**tensors, "optimizer.safetensors": rest}, documents)
 
@@ -58,7 +60,7 @@ def forget_average() -> None:
 
     ours = State.restore
 
-    def restore(self, tensors, documents):  # noqa: ANN001, ANN202
+    def restore(self, tensors, documents):
         ours(self, tensors, documents)
         if self.ema is not None:
             self.ema.mean = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -97,7 +99,7 @@ def drop_partial_batch() -> None:
 
     ours = Loader.evaluation
 
-    def evaluation(self, batch_size):  # noqa: ANN001, ANN202
+    def evaluation(self, batch_size):
         return (batch for batch in ours(self, batch_size) if len(batch["index"]) == batch_size)
 
     Loader.evaluation = evaluation
@@ -113,7 +115,7 @@ def noisy_validation() -> None:
 
     ours, turns = Loader._fetch, itertools.count()
 
-    def fetch(self, requests, training):  # noqa: ANN001, ANN202
+    def fetch(self, requests, training):
         offset = 0 if training else int.from_bytes(os.urandom(4), "little") + next(turns)
         return ours(self, ((indices, keys ^ offset) for indices, keys in requests), True)
 

@@ -29,18 +29,17 @@ def serve() -> None:
     """Fork a child for each request until standard input ends."""
     import signal
 
-    import torch  # noqa: F401
-    import torchvision  # noqa: F401
-
     # what a run imports on its way, once for all children
     import matplotlib.figure  # noqa: F401
     import timm  # noqa: F401
     import tokenizers  # noqa: F401
+    import torch
     import torch.utils.tensorboard  # noqa: F401
     import torchmetrics.functional.classification  # noqa: F401
+    import torchvision  # noqa: F401
 
-    import liandan.engine.session  # noqa: F401
-    import liandan.runtime.opened  # noqa: F401
+    import liandan.engine.session
+    import liandan.runtime.opened
     import liandan.tasks.gan
     import liandan.tasks.image_classification
     import liandan.tasks.language_model  # noqa: F401
@@ -154,7 +153,9 @@ class Zygote:
 
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+        )
         self.started: queue.Queue[int] = queue.Queue()
         self.children: dict[int, Child] = {}
         self.early: dict[int, int] = {}

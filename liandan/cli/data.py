@@ -10,7 +10,11 @@ app = typer.Typer(help="Data: check, list, get.", no_args_is_help=True, rich_mar
 
 
 @app.command("check")
-def check(path: str = typer.Argument(help="A folder of images or a text file."), format: str = typer.Option(None, "--format"), as_json: bool = JSON) -> None:
+def check(
+    path: str = typer.Argument(help="A folder of images or a text file."),
+    format: str = typer.Option(None, "--format"),
+    as_json: bool = JSON,
+) -> None:
     """Read every file; list those that cannot be read, duplicates, empty classes. Exit code 1 when there is a fault."""
     from pathlib import Path
 
@@ -33,7 +37,10 @@ def list_(as_json: bool = JSON) -> None:
     """What can be fetched."""
     from liandan import sources
 
-    rows = [{"name": e.name, "what": e.english, "内容": e.chinese, "license": e.license, "MB": round(e.size / 1e6, 1)} for e in sources.SOURCES.values()]
+    rows = [
+        {"name": e.name, "what": e.english, "内容": e.chinese, "license": e.license, "MB": round(e.size / 1e6, 1)}
+        for e in sources.SOURCES.values()
+    ]
     if as_json:
         result(rows)
     else:
@@ -41,7 +48,13 @@ def list_(as_json: bool = JSON) -> None:
 
 
 @app.command("get")
-def get(name: str = typer.Argument(help="A name of `data list`."), destination: str = typer.Argument(None, help="Where to put it; the cache otherwise."), limit: int = typer.Option(None, "--limit", min=1, help="At most so many, for the sources that take a limit."), as_json: bool = JSON, quiet: bool = QUIET) -> None:
+def get(
+    name: str = typer.Argument(help="A name of `data list`."),
+    destination: str = typer.Argument(None, help="Where to put it; the cache otherwise."),
+    limit: int = typer.Option(None, "--limit", min=1, help="At most so many, for the sources that take a limit."),
+    as_json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
     """Fetch data by any way that works, verify it, and prepare it in a form the readers know."""
     from liandan import sources
 

@@ -26,7 +26,9 @@ def list_(pattern: str = typer.Argument(None, help="Shell wildcard, such as 'tim
 @app.command("summary")
 def summary(
     name: str = typer.Argument(help="A model's name."),
-    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Arguments of its builder, such as num_classes=10; size=224 sets the input."),
+    overrides: list[str] = typer.Argument(
+        None, metavar="[KEY=VALUE]...", help="Arguments of its builder, such as num_classes=10; size=224 sets the input."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Layers, output shapes, parameters and multiply-accumulates for one sample."""

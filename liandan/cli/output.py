@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -14,14 +15,15 @@ JSON = typer.Option(False, "--json", help="Standard output is JSON alone.")
 
 
 def say(text: str) -> None:
-    """A line of the log."""
-    print(text, file=sys.stderr, flush=True)
+    """A line of the log. One that nobody can take (a full disk behind `2>`, a terminal that is gone) stops nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
     """What went wrong, in red where a person watches."""
     color = sys.stderr.isatty()
-    print(f"\033[31m{text}\033[0m" if color else text, file=sys.stderr, flush=True)
+    say(f"\033[31m{text}\033[0m" if color else text)
 
 
 def result(value: Any) -> None:

@@ -13,7 +13,10 @@ _OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...")
 
 @app.command("show")
 def show(
-    target: str = _TARGET, overrides: list[str] = _OVERRIDES, describe: bool = typer.Option(False, "--describe", help="With each field's description."), as_json: bool = JSON
+    target: str = _TARGET,
+    overrides: list[str] = _OVERRIDES,
+    describe: bool = typer.Option(False, "--describe", help="With each field's description."),
+    as_json: bool = JSON,
 ) -> None:
     """The whole recipe, with every default."""
     from liandan import api
@@ -29,6 +32,8 @@ def show(
 @app.command("check")
 def check(target: str = _TARGET, overrides: list[str] = _OVERRIDES, as_json: bool = JSON) -> None:
     """Every fault at once: file and line, what was expected, what was received. Exit code 2 when there is one."""
+    from dataclasses import asdict
+
     from liandan import api
     from liandan.engine import session
     from liandan.recipe import RecipeError
@@ -37,7 +42,7 @@ def check(target: str = _TARGET, overrides: list[str] = _OVERRIDES, as_json: boo
         session.check(api.recipe_of(target, overrides or [])[0])
     except RecipeError as error:
         if as_json:
-            result([vars(fault) if hasattr(fault, "__dict__") else fault._asdict() for fault in error.faults])
+            result([asdict(fault) for fault in error.faults])
             raise typer.Exit(2) from None
         raise
     if as_json:

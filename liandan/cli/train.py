@@ -38,7 +38,15 @@ def command(
     if not is_main():
         raise typer.Exit(outcome.exit_code)
     if as_json:
-        result({"run": str(outcome.layout.root), "reason": outcome.reason, "step": outcome.step, "best_step": outcome.best_step, "metrics": outcome.metrics})
+        result(
+            {
+                "run": str(outcome.layout.root),
+                "reason": outcome.reason,
+                "step": outcome.step,
+                "best_step": outcome.best_step,
+                "metrics": outcome.metrics,
+            }
+        )
     if outcome.exit_code:
         again = [a for a in (overrides or []) if not a.startswith("run.dir=")]
         words = ["liandan", "train", target, *again, f"run.dir={outcome.layout.root}", "--resume"]

@@ -67,7 +67,9 @@ class _Fetch(Dataset):
                 return self.samples.sample(other, mix(key, attempt, 1)), other, mix(key, attempt, 1)
             except Unreadable:
                 continue
-        raise LoaderError(f"no readable sample found in the place of {self.samples.name(index)} after {_RETRIES} tries; run `liandan data check`")
+        raise LoaderError(
+            f"no readable sample found in the place of {self.samples.name(index)} after {_RETRIES} tries; run `liandan data check`"
+        )
 
 
 class Loader:
@@ -104,13 +106,11 @@ class Loader:
         Every batch carries `index` and `key` int64 (b,), and `rng`, the key of its dropout.
         """
         order = Order(len(self.samples), batch_size, self.seed)
-
-        def mine(step: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
-            return order.micro_batches(step, micro_batch_size)[self.rank :: self.world]
-
-        batches = self._fetch((m[:2] for step in range(start, stop) for m in mine(step)), training=True)
+        mine = slice(self.rank, None, self.world)
+        requests = (m[:2] for step in range(start, stop) for m in order.micro_batches(step, micro_batch_size)[mine])
+        batches = self._fetch(requests, training=True)
         for step in range(start, stop):
-            yield [{**next(batches), "rng": rng} for _, _, rng in mine(step)]
+            yield [{**next(batches), "rng": rng} for rng in order.dropout_keys(step, micro_batch_size)[mine]]
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
         """This process's share of the split, in order, without noise; unreadable samples are left out and counted."""
@@ -153,8 +153,8 @@ class Loader:
         if len(self.unreadable) > max(self.max_unreadable * len(self.samples), 1):
             names = ", ".join(self.samples.name(i) for i in sorted(self.unreadable)[:5])
             raise LoaderError(
-                f"{len(self.unreadable)} of {len(self.samples)} samples cannot be read, more than data.max_unreadable = {self.max_unreadable:g} allows: "
-                f"{names} ...; run `liandan data check` for the whole list"
+                f"{len(self.unreadable)} of {len(self.samples)} samples cannot be read, more than data.max_unreadable = "
+                f"{self.max_unreadable:g} allows: {names} ...; run `liandan data check` for the whole list"
             )
         return batch
 

@@ -31,7 +31,9 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.batch_size < 1:
-            raise ValueError(f"expected at least one sample and a batch size of at least 1, got {self.n} samples, batch size {self.batch_size}")
+            raise ValueError(
+                f"expected at least one sample and a batch size of at least 1, got {self.n} samples, batch size {self.batch_size}"
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -48,7 +50,13 @@ class Order:
         """The micro-batches of a step: (indices, keys, key of the micro-batch's dropout = f(seed, step, number))."""
         indices, keys = self.step(step)
         starts = range(0, len(indices), size)
-        return [(indices[at : at + size], keys[at : at + size], mix(self.seed, _MICRO, step, k)) for k, at in enumerate(starts)]
+        return [(indices[at : at + size], keys[at : at + size], rng) for at, rng in zip(starts, self.dropout_keys(step, size), strict=True)]
+
+    def dropout_keys(self, step: int, size: int) -> list[int]:
+        """The last of each of `micro_batches`, without the work of finding the samples."""
+        slot = step % self.steps_per_epoch
+        samples = min(self.n, (slot + 1) * self.batch_size) - slot * self.batch_size
+        return [mix(self.seed, _MICRO, step, k) for k in range(-(-samples // size))]
 
 
 def evaluation_batches(n: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -25,7 +25,8 @@ class Probe:
     memory: int
 
     def __str__(self) -> str:
-        return f"about {self.steps * self.seconds_per_step / 60:.1f} minutes for {self.steps} steps, evaluations aside; {self.memory / 2**20:,.0f} MiB of memory"
+        minutes = self.steps * self.seconds_per_step / 60
+        return f"about {minutes:.1f} minutes for {self.steps} steps, evaluations aside; {self.memory / 2**20:,.0f} MiB of memory"
 
 
 def probe(recipe: Recipe) -> Probe:

@@ -116,6 +116,7 @@ class Session:
         self.record: Record | None = None
         self.notes: list[str] = []
         self.saved_step = -1
+        self.full = False  # whether the newest row still waits for room on the disk
 
     def note(self, text: str) -> None:
         """Say something once: to whoever watches, and in log.txt."""
@@ -159,10 +160,11 @@ class Session:
         except BaseException as error:
             if self.record is not None:
                 self.record.log(f"ended by {type(error).__name__}: {error}")
+                with contextlib.suppress(store.StoreError):  # what is on its way says more
+                    self.record.close()
             raise
-        finally:
-            if self.record is not None:
-                self.record.close()
+        if self.record is not None:
+            self.record.close()
 
     # -- beginning ----------------------------------------------------------------------------------------------------------
     def new_parts(self) -> assemble.Parts:
@@ -226,8 +228,18 @@ class Session:
 
     # -- on the way ---------------------------------------------------------------------------------------------------------
     def row(self, step: int, epoch: float, seconds: float, metrics: dict[str, float]) -> None:
-        if self.record is not None:
+        """A row of metrics.jsonl; one that a full disk does not take is written with a later one, or made again by a resume."""
+        if self.record is None:
+            return
+        try:
             self.record.row(step, epoch, seconds, metrics)
+            self.full = False
+        except store.StoreError as error:
+            if not store.is_full(error):
+                raise
+            if not self.full:
+                self.note(f"the run goes on: {error}")
+            self.full = True
 
     def save(self, parts: assemble.Parts, state: State, best: bool) -> None:
         """A checkpoint of this step; one process writes. A full disk costs this checkpoint, not the run."""
@@ -235,37 +247,56 @@ class Session:
         if self.saved_step == progress.step:
             return
         progress.unreadable = sorted({i for ours in self.device.gather(parts.loader.unreadable) for i in ours})
-        if self.record is not None:
-            try:
-                self.record.sync()
-                tensors, documents = state.files()
-                store.write_checkpoint(self.layout, progress.step, tensors, documents)
-                if best:
-                    metric, mode = parts.plan.best
-                    store.point(self.layout.best, progress.step, metric=metric, mode=mode, value=progress.best)
-                store.prune(self.layout, parts.recipe.checkpoint.keep, warn=self.note)
-            except store.StoreError as error:
-                if not store.is_full(error) or progress.step >= parts.plan.steps or self.stop.received is not None:
-                    raise
-                self.note(f"checkpoint of step {progress.step} not written, the run goes on and tries at the next one: {error}")
-                return
-        self.saved_step = progress.step
+        written = self.record is None or self.write(parts, state, best)
+        if not self.device.any(not written):
+            self.saved_step = progress.step
+        elif best:  # it is not on the disk, so it cannot be the best: the next evaluation is compared with the one that is
+            pointer = store.read_pointer(self.layout.best) or {}
+            progress.best, progress.best_step = pointer.get("value"), pointer.get("step") or 0
+
+    def write(self, parts: assemble.Parts, state: State, best: bool) -> bool:
+        """The checkpoint's files; false when the disk is full and the run may go on without this one."""
+        progress = state.progress
+        assert self.record is not None
+        try:
+            self.record.sync()
+            tensors, documents = state.files()
+            store.write_checkpoint(self.layout, progress.step, tensors, documents)
+            if best:
+                metric, mode = parts.plan.best
+                store.point(self.layout.best, progress.step, metric=metric, mode=mode, value=progress.best)
+            store.prune(self.layout, parts.recipe.checkpoint.keep, warn=self.note)
+        except store.StoreError as error:
+            if not store.is_full(error) or progress.step >= parts.plan.steps or self.stop.received is not None:
+                raise
+            self.note(f"checkpoint of step {progress.step} not written, the run goes on and tries at the next one: {error}")
+            return False
+        return True
 
     def dump(self, name: str, value: Any) -> None:
         if self.device.main:
             store.write_json_atomic(self.layout.root / name, value)
 
     def keep_samples(self, step: int, shown: dict[str, str | bytes]) -> None:
-        if self.device.main and shown:
-            self.layout.samples.mkdir(exist_ok=True)
+        if not self.device.main:
+            return
+        try:
             for suffix, content in shown.items():
-                (self.layout.samples / f"step-{step:08d}{suffix}").write_bytes(content.encode() if isinstance(content, str) else content)
+                store.write_bytes_atomic(
+                    self.layout.samples / f"step-{step:08d}{suffix}", content.encode() if isinstance(content, str) else content
+                )
+        except store.StoreError as error:
+            if not store.is_full(error):
+                raise
+            self.note(f"the run goes on: {error}")
 
     # -- the end ------------------------------------------------------------------------------------------------------------
     def finish(self, parts: assemble.Parts, state: State, reason: str) -> Outcome:
         """Pictures, evaluations of the best checkpoint, and the last word in last.json."""
         progress = state.progress
-        outcome = Outcome(self.layout, reason, self.stop.exit_code if reason == "interrupted" else 0, progress.step, progress.best_step or progress.step)
+        outcome = Outcome(
+            self.layout, reason, self.stop.exit_code if reason == "interrupted" else 0, progress.step, progress.best_step or progress.step
+        )
         if reason == "interrupted":
             if self.device.main:
                 store.finish(self.layout, finished=False, reason=reason)
@@ -282,10 +313,10 @@ class Session:
                 if loader.unreadable:
                     self.note(f"{len(loader.unreadable)} unreadable samples left out of {split}")
         if parts.loader.unreadable:
-            self.note(f"{len(parts.loader.unreadable)} unreadable training samples replaced: {', '.join(parts.train.name(i) for i in sorted(parts.loader.unreadable)[:5])}")
+            names = ", ".join(parts.train.name(i) for i in sorted(parts.loader.unreadable)[:5])
+            self.note(f"{len(parts.loader.unreadable)} unreadable training samples replaced: {names}")
         if self.record is not None:
             self.record.sync()
-            self.layout.plots.mkdir(exist_ok=True)
             metric, mode = parts.plan.best
             plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png", {"metric": metric, "mode": mode})
             store.finish(self.layout, finished=True, reason=reason)

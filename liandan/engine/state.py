@@ -90,7 +90,9 @@ class Ema:
 class State:
     """The moving parts of a run, saved and restored together."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, device: Device, ema: float | None, limit: int) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, device: Device, ema: float | None, limit: int
+    ) -> None:
         self.model, self.optimizer, self.task, self.device = model, optimizer, task, device
         self.ema = Ema(model, ema) if ema else None
         self.progress = Progress(limit=limit)
@@ -170,7 +172,10 @@ def _like(value: Tensor, parameter: Tensor) -> Tensor:
 def _check(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     for name, tensor in own.items():
         if name not in given:
-            raise StateError(f"the checkpoint has no tensor {name} ({tuple(tensor.shape)}): it belongs to another architecture; start a new run for this one")
+            raise StateError(
+                f"the checkpoint has no tensor {name} ({tuple(tensor.shape)}): it belongs to another architecture; "
+                "start a new run for this one"
+            )
         if given[name].shape != tensor.shape:
             raise StateError(
                 f"{name}: the model expects shape {tuple(tensor.shape)}, the checkpoint has {tuple(given[name].shape)}: "
@@ -178,7 +183,9 @@ def _check(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
             )
     extra = next((k for k in given if k not in own), None)
     if extra:
-        raise StateError(f"the checkpoint has a tensor {extra} ({tuple(given[extra].shape)}) that the model lacks: it belongs to another architecture")
+        raise StateError(
+            f"the checkpoint has a tensor {extra} ({tuple(given[extra].shape)}) that the model lacks: it belongs to another architecture"
+        )
 
 
 def flatten(value: Any, path: str, tensors: dict[str, Tensor] | None = None) -> tuple[Any, dict[str, Tensor]]:

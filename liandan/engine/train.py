@@ -62,14 +62,13 @@ def train(run: Run) -> str:
 def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None:
     """One step: its samples, what is drawn for them, and as many turns as the task takes."""
     task, model, device, step = parts.task, parts.model, parts.device, state.progress.step
-    factor = schedule.factor(step, parts.plan.steps, parts.plan.steps_per_epoch, *parts.plan.schedule)
     for group in state.optimizer.param_groups:
-        group["lr"] = parts.plan.lr * factor
+        group["lr"] = learning_rate(parts, step)
     training_mode(parts)
     batches = cut(task, [device.move(batch) for batch in batches], state.progress.limit)
     with torch.no_grad(), device.autocast():
         for i, batch in enumerate(batches):
-            torch.manual_seed(mix(batch["rng"], _PREPARE))
+            device.seed(mix(batch["rng"], _PREPARE))
             batches[i] = task.prepare(model, batch)
     turns, number = task.turns(model, batches, device), 0
     while True:
@@ -81,6 +80,10 @@ def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None
         make_turn(parts, state, turn, number)
         state.progress.add(turn.logs)
         number += 1
+
+
+def learning_rate(parts: Parts, step: int) -> float:
+    return parts.plan.lr * schedule.factor(step, parts.plan.steps, parts.plan.steps_per_epoch, *parts.plan.schedule)
 
 
 def training_mode(parts: Parts) -> None:
@@ -108,7 +111,7 @@ def between_steps(run: Run) -> str | None:
     if judged or finished or progress.step % plan.log_every == 0:
         logs = {f"train/{name}": value for name, value in progress.take().items()}
         if logs or judged:
-            logs["lr"] = run.state.optimizer.param_groups[0]["lr"]
+            logs["lr"] = learning_rate(parts, progress.step - 1)  # not the optimizer's: a run that goes on may not have made this step itself
             run.row(progress.step, epoch, progress.seconds, {**logs, **judged})
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after

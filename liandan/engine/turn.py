@@ -112,7 +112,7 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
     totals = Totals({name: start for name in counts}, {}, [])
     try:
         for batch in turn.batches:
-            torch.manual_seed(mix(batch["rng"], number))  # dropout is a function of (seed, step, micro-batch, turn)
+            parts.device.seed(mix(batch["rng"], number))  # dropout is a function of (seed, step, micro-batch, turn)
             with parts.device.autocast():
                 sums, logs = parts.loss(parts.model, batch)
             objective = torch.stack([sums[name] / counts[name] for name in sums]).sum()
@@ -125,7 +125,7 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
                 pair = totals.logs.setdefault(name, [0.0, 0.0])
                 pair[0] += total.detach() if isinstance(total, Tensor) else total
                 pair[1] += count
-            if not parts.device.kind == "cuda" and not math.isfinite(float(objective.detach())):
+            if parts.device.kind != "cuda" and not math.isfinite(float(objective.detach())):
                 totals.suspects += batch["index"].tolist()
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises the plain kind
         if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)):
@@ -154,7 +154,8 @@ def halve(parts: Parts, state: State) -> None:
             "use a smaller model or smaller inputs, train.precision=bf16, or a device with more memory"
         )
     state.progress.limit = -(-limit // 2)
-    note = f"out of memory: micro-batches of at most {state.progress.limit} samples from step {state.progress.step + 1} on, the batch a step stays"
+    step = state.progress.step + 1
+    note = f"out of memory: micro-batches of at most {state.progress.limit} samples from step {step} on, the batch a step stays"
     if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in parts.model.modules()):
         note += "; BatchNorm now normalizes over fewer samples, which changes what is learned"
     parts.note(note)
@@ -162,15 +163,29 @@ def halve(parts: Parts, state: State) -> None:
 
 def refuse(parts: Parts, state: State, turn: Turn, number: int, totals: Totals, losses: dict[str, float], norm: float) -> None:
     """A turn that is not finite: name the samples, then stop, or leave the step out and count it, as the recipe says."""
-    suspects = sorted({i for ours in parts.device.gather(totals.suspects or [int(i) for b in turn.batches for i in b["index"]]) for i in ours})
+    suspects = sorted(
+        {i for ours in parts.device.gather(totals.suspects or [int(i) for b in turn.batches for i in b["index"]]) for i in ours}
+    )
     names = [parts.train.name(i) for i in suspects]
     for _, parameter in parts.named:
         parameter.grad = None
     what = f"step {state.progress.step + 1}, turn {number}: the loss or its gradient is not finite (loss {losses}, gradient norm {norm})"
     where = f"samples: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
-    parts.dump("non_finite.json", {"step": state.progress.step + 1, "turn": number, "losses": {k: str(v) for k, v in losses.items()}, "norm": str(norm), "samples": names})
+    parts.dump(
+        "non_finite.json",
+        {
+            "step": state.progress.step + 1,
+            "turn": number,
+            "losses": {k: str(v) for k, v in losses.items()},
+            "norm": str(norm),
+            "samples": names,
+        },
+    )
     if parts.recipe.train.non_finite == "stop":
-        raise NonFinite(f"{what}; {where}; nothing of it was learned. Look at these samples, lower optimizer.lr, set train.clip_norm, or train.precision=fp32")
+        raise NonFinite(
+            f"{what}; {where}; nothing of it was learned. "
+            "Look at these samples, lower optimizer.lr, set train.clip_norm, or train.precision=fp32"
+        )
     turn.skipped = True
     turn.logs = {}
     state.progress.skipped += 1

@@ -10,7 +10,7 @@ from .arguments import check_arguments
 from .document import Document
 from .faults import Fault, RecipeError, nearest
 from .load import load_recipe, make_recipe
-from .schema import Named, Recipe, Source, Step
+from .schema import HoldOut, Named, Recipe, Source, Step
 from .shipped import find, shipped
 from .write import ABSENT, diff, json_schema, to_yaml
 
@@ -18,6 +18,7 @@ __all__ = [
     "ABSENT",
     "Document",
     "Fault",
+    "HoldOut",
     "Named",
     "Recipe",
     "RecipeError",

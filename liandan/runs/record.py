@@ -71,10 +71,13 @@ class Record:
         values = {name: _number(value) for name, value in metrics.items()}
         row = {"step": step, "epoch": epoch, "seconds": seconds, **values}
         self.last_step = step
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
         self._pending += _encode(row)
+        try:
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+        except OSError as error:
+            self._without_board(error)
         self._append_pending()
 
     def log(self, text: str) -> None:
@@ -87,9 +90,12 @@ class Record:
         """Put all rows on the disk itself and write metrics.csv; call it before a checkpoint and after an evaluation. Raises StoreError."""
         self._append_pending()
         try:
-            os.fsync(self._rows.fileno())
             if self._board is not None:
                 self._board.flush()
+        except OSError as error:
+            self._without_board(error)
+        try:
+            os.fsync(self._rows.fileno())
         except OSError as error:
             raise self._failure(error) from error
         self.write_csv()
@@ -107,13 +113,22 @@ class Record:
             self._rows.close()
             self._log.close()
             if self._board is not None:
-                self._board.close()
+                with contextlib.suppress(OSError):
+                    self._board.close()
 
     def __enter__(self) -> Record:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _without_board(self, error: OSError) -> None:
+        """A full disk ends TensorBoard's writing thread for good. It only shows what the rows hold: the run does without it."""
+        self.log(f"tensorboard/ is not written any more ({error.strerror}); a resume goes on with it")
+        with contextlib.suppress(OSError):
+            assert self._board is not None
+            self._board.close()
+        self._board = None
 
     def _append_pending(self) -> None:
         """All of it or none: a part of a line, left by a full disk, is cut off again."""
@@ -209,4 +224,7 @@ def _board(layout: Layout, step: int | None) -> SummaryWriter | None:
         return None
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    return SummaryWriter(str(layout.tensorboard), purge_step=0 if step is None else step + 1)
+    try:
+        return SummaryWriter(str(layout.tensorboard), purge_step=0 if step is None else step + 1)
+    except OSError:  # no room or no permission: what matters is written elsewhere, and says so if it cannot be
+        return None

@@ -466,10 +466,14 @@ def _remove_quietly(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e6:.4f} MB"
+
+
 def _failure(what: str, path: Path, error: OSError, needed: int) -> StoreError:
     place = path.parent
     if error.errno in _NO_SPACE:
-        figures = f"needs {needed / 1e6:.1f} MB, {free_space(place) / 1e6:.1f} MB free at {place}"
+        figures = f"needs {_megabytes(needed)}, {_megabytes(free_space(place))} free at {place}"
         return StoreError(
             f"cannot write {what}: {error.strerror}; {figures}. Free some space, keep fewer checkpoints (checkpoint.keep), "
             "or put the run elsewhere (run.dir). What was written before is untouched"

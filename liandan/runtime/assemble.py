@@ -13,7 +13,6 @@ from torch import nn
 
 from liandan import models, sources, tasks
 from liandan.data import transforms
-from liandan.data.errors import DataError
 from liandan.data.fingerprint import differences
 from liandan.data.loader import Loader, Samples
 from liandan.data.pipelines import PIPELINES
@@ -22,7 +21,7 @@ from liandan.data.split import hold_out
 from liandan.models.freeze import freeze
 from liandan.models.weights import load_weights
 from liandan.randomness import mix
-from liandan.recipe import Fault, Recipe, RecipeError, check_arguments, nearest
+from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
@@ -92,13 +91,13 @@ def read_splits(recipe: Recipe) -> Splits:
     fingerprints = {"train": whole.fingerprint()}
     manifests = {"train": whole.manifest()}
     train, val, held_out = whole, None, None
-    if spec.val is not None and hasattr(spec.val, "hold_out"):
+    if isinstance(spec.val, HoldOut):
         train, val, held_out = hold_out(whole, spec.val.hold_out, spec.val.stratify, recipe.seed)
     elif spec.val is not None:
         val = read_source(spec.val, labels)
     test = read_source(spec.test, labels) if spec.test is not None else None
     for name, source, asked in (("val", val, spec.val), ("test", test, spec.test)):
-        if source is not None and not hasattr(asked, "hold_out"):
+        if source is not None and not isinstance(asked, HoldOut):
             fingerprints[name], manifests[name] = source.fingerprint(), source.manifest()
     facts = {"fingerprints": fingerprints, "manifests": manifests, "held_out": held_out}
     if labels:
@@ -133,7 +132,9 @@ def check(recipe: Recipe) -> list[Fault]:
         if recipe.loss is not None:
             faults += named_faults(recipe, "loss", recipe.loss, {n: keyword_only(f) for n, f in task.losses.items()})
         known = list(task.metrics)
-        faults += [_unknown(recipe, f"evaluate.metrics[{i}]", m, known) for i, m in enumerate(recipe.evaluate.metrics or ()) if m not in known]
+        faults += [
+            _unknown(recipe, f"evaluate.metrics[{i}]", m, known) for i, m in enumerate(recipe.evaluate.metrics or ()) if m not in known
+        ]
         best = recipe.evaluate.best
         if best is not None and best.metric.removeprefix("val/") not in (recipe.evaluate.metrics or known):
             faults.append(_unknown(recipe, "evaluate.best.metric", best.metric, [f"val/{m}" for m in recipe.evaluate.metrics or known]))
@@ -145,8 +146,10 @@ def check(recipe: Recipe) -> list[Fault]:
         faults.append(Fault("model.name", document.lines.get("model.name", ""), "the name of a model", recipe.model.name, str(error)))
     for split in ("train", "eval"):
         steps = getattr(recipe.data.transforms, split)
-        for i, step in enumerate(() if steps == "auto" else steps):
-            faults += named_faults(recipe, f"data.transforms.{split}[{i}]", step, {n: transforms.signature(n) for n in transforms.TRANSFORMS})
+        for i, step in enumerate(() if isinstance(steps, str) else steps):
+            faults += named_faults(
+                recipe, f"data.transforms.{split}[{i}]", step, {n: transforms.signature(n) for n in transforms.TRANSFORMS}
+            )
     return faults
 
 
@@ -171,9 +174,14 @@ def _unknown(recipe: Recipe, key: str, received: str, known: list[str]) -> Fault
 
 
 def assemble(
-    recipe: Recipe, device: Device, *, splits: Splits | None = None, preprocessing: dict[str, Any] | None = None, weights: Path | None = None,
+    recipe: Recipe,
+    device: Device,
+    *,
+    splits: Splits | None = None,
+    preprocessing: dict[str, Any] | None = None,
+    weights: Path | None = None,
     note: Callable[[str], None] = lambda text: None,
-) -> Parts:  # fmt: skip
+) -> Parts:
     """Parts of a run on `device`.
 
     Args:
@@ -185,7 +193,9 @@ def assemble(
     """
     splits = splits or read_splits(recipe)
     task_type = tasks.resolve(recipe.task)
-    pipeline = fit_pipeline(recipe, task_type, splits.train) if preprocessing is None else PIPELINES[task_type.kind].from_json(preprocessing)
+    pipeline = (
+        fit_pipeline(recipe, task_type, splits.train) if preprocessing is None else PIPELINES[task_type.kind].from_json(preprocessing)
+    )
     labels = getattr(splits.train, "labels", None)
     task = task_type({"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None, labels, pipeline.describe())
     model = build_model(recipe, task)
@@ -218,7 +228,7 @@ def assemble(
 def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
     """The data pipeline of a task, with its `auto`s decided from the model's own preprocessing and the training split."""
     steps_of = {
-        split: steps if steps == "auto" else [{"name": s.name, **s.arguments} for s in steps]
+        split: steps if isinstance(steps, str) else [{"name": s.name, **s.arguments} for s in steps]
         for split, steps in (("train", recipe.data.transforms.train), ("eval", recipe.data.transforms.eval))
     }
     defaults = dict(models.defaults(recipe.model.name))
@@ -228,7 +238,11 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
     if "size" in given:
         defaults["size"] = given["size"]
     return PIPELINES[task_type.kind].fit(
-        train, transforms=steps_of, text=recipe.data.text.model_dump(), defaults=defaults, cache_limit=int(available_memory() * _CACHE_SHARE)
+        train,
+        transforms=steps_of,
+        text=recipe.data.text.model_dump(),
+        defaults=defaults,
+        cache_limit=int(available_memory() * _CACHE_SHARE),
     )
 
 
@@ -254,7 +268,12 @@ def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[st
     precision = choose_precision(device.name, model)
     decide("train.precision", train.precision == "auto", precision.value, precision.reason)
     pays = device.kind == "cuda" and (train.duration.steps or _COMPILE_STEPS) >= _COMPILE_STEPS
-    decide("train.compile", train.compile == "auto", pays, "long enough to pay for it" if pays else "eager kernels are as fast here, or the run is too short to pay for it")
+    decide(
+        "train.compile",
+        train.compile == "auto",
+        pays,
+        "long enough to pay for it" if pays else "eager kernels are as fast here, or the run is too short to pay for it",
+    )
     threads = max(1, usable_cores() // device.world)
     decide("train.threads", train.threads == "auto", threads, f"{usable_cores()} usable cores, {device.world} process(es)")
     decide("train.micro_batch_size", train.micro_batch_size == "auto", train.batch_size, "the whole batch; halved if memory runs out")
@@ -286,4 +305,6 @@ def find_device(recipe: Recipe) -> Device:
     try:
         return Device(choose_device(recipe.device).value)
     except ValueError as error:
-        raise RecipeError([Fault("device", recipe.document.lines.get("device", ""), "a device this machine has", recipe.device, str(error))]) from error
+        raise RecipeError(
+            [Fault("device", recipe.document.lines.get("device", ""), "a device this machine has", recipe.device, str(error))]
+        ) from error

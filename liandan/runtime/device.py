@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,7 +32,9 @@ def choose_device(wanted: str) -> Choice:
         try:
             torch.empty(0, device=wanted)
         except (RuntimeError, AssertionError) as error:
-            raise ValueError(f'device: expected a device this machine has, got "{wanted}" ({str(error).splitlines()[0]}); "auto" finds one') from error
+            raise ValueError(
+                f'device: expected a device this machine has, got "{wanted}" ({str(error).splitlines()[0]}); "auto" finds one'
+            ) from error
         return Choice(wanted, "asked for")
     for name in ("cuda", "xpu", "mps"):
         module = getattr(torch, name, None)
@@ -112,6 +115,18 @@ class Device:
             return torch.autocast(self.kind, dtype=DTYPES[self.precision])
         return nullcontext()
 
+    def seed(self, key: int) -> None:
+        """Seed the generators this process draws from: the CPU's and its device's (not collective).
+
+        torch.manual_seed would also take note of every accelerator there is no use for here, each time with a stack trace: a third
+        of a millisecond a step.
+        """
+        torch.default_generator.manual_seed(key)
+        if self.kind == "cuda":
+            torch.cuda.manual_seed_all(key)
+        elif self.kind != "cpu":
+            torch.manual_seed(key)
+
     def sum(self, values: Sequence[float]) -> list[float]:
         """Elementwise float64 sum over processes."""
         if self.world == 1:
@@ -162,7 +177,7 @@ def launch(processes: int, arguments: list[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="liandan", max_restarts=0, monitor_interval=0.1,
-        rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0", signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )  # fmt: skip
     try:
         elastic_launch(config, sys.executable)("-m", "liandan", *arguments)
@@ -170,7 +185,7 @@ def launch(processes: int, arguments: list[str]) -> int:
         first = min(failed.failures.values(), key=lambda f: f.timestamp)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stopped:
-        return 128 + int(stopped.sigval)
+        return 143 if stopped.sigval == getattr(signal, "SIGUSR1", None) else 128 + int(stopped.sigval)  # as one process alone ends
     return 0
 
 

@@ -24,13 +24,14 @@ class Judged(Protocol):
     device: Device
 
 
-def evaluate_split(layout: Layout, judged: Judged, loader: Loader, split: str, batch_size: int, metrics: tuple[str, ...] | None) -> dict[str, float]:
+def evaluate_split(
+    layout: Layout, judged: Judged, loader: Loader, split: str, batch_size: int, metrics: tuple[str, ...] | None
+) -> dict[str, float]:
     """Judge every sample of a split; write evaluation/<split>/; return {"<split>/<metric>": value}. Collective."""
     rows = evaluate(judged.task, judged.model, loader.evaluation(batch_size), judged.device)
     found = {name: value for name, value in judged.task.summary(rows).items() if metrics is None or name in metrics}
     if judged.device.main:
         folder = layout.evaluation(split)
-        folder.mkdir(parents=True, exist_ok=True)
         store.write_json_atomic(folder / "metrics.json", {**found, "samples": len(rows), "unreadable": len(loader.unreadable)})
         store.write_text_atomic(folder / "predictions.csv", to_csv(rows, judged.task, loader))
         for stem, spec in judged.task.figures(rows).items():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from liandan import tasks
-from liandan.data.errors import DataError, Unreadable
+from liandan.data.errors import Unreadable
 from liandan.data.files import walk
 from liandan.data.image_files import usable
 from liandan.data.pipelines import PIPELINES
@@ -48,13 +48,15 @@ class OpenRun:
             RunError: the recipe has no such split. DataError: the data is missing or not what it was.
         """
         if path is not None:
-            source = read(Path(path), **({} if self.task.labels is None else {"labels": self.task.labels}))
+            known: dict[str, Any] = {} if self.task.labels is None else {"labels": self.task.labels}
+            source = read(Path(path), **known)
             split = Path(path).name if split == "val" else split
         else:
             splits = assemble.read_splits(self.recipe)
             source = {"train": splits.train, "val": splits.val, "test": splits.test}.get(split)
             if source is None:
-                raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {", ".join(s for s in ("train", "val", "test") if getattr(splits, s) is not None)}')
+                there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
+                raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
         samples = self.pipeline.samples(source, training=False)
         loader = assemble.make_loader(self.recipe, samples, self.device)
         plan = make_plan(self.recipe, self.task, len(samples))
@@ -106,3 +108,6 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     model.load_state_dict(tensors["model.safetensors"])
     model = device.place(model).eval()
     return OpenRun(layout, recipe, task, model, pipeline, device, folder)
+
+
+__all__ = ["OpenRun", "Unreadable", "open_run"]

@@ -40,7 +40,11 @@ def find(recipe: Recipe) -> Path | None:
         return layout.checkpoints / pointer["checkpoint"] / "model.safetensors"
     path = Path(wanted)
     if not path.is_file():
-        raise _fault(recipe, "none, pretrained, run:<run>, or the path of a weights file", f"there is no file {path}; check the path, or use model.weights=none to start from scratch")
+        raise _fault(
+            recipe,
+            "none, pretrained, run:<run>, or the path of a weights file",
+            f"there is no file {path}; check the path, or use model.weights=none to start from scratch",
+        )
     return path
 
 

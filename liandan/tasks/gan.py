@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from liandan.randomness import mix, normal
 from liandan.tasks.metrics import sliced_wasserstein
@@ -27,7 +27,10 @@ def logistic(logits: Tensor, real: bool) -> Tensor:
 
 
 class Gan(Task):
-    """Two turns a step: the critic learns to tell photographs from drawings, then the generator learns to be taken for one."""
+    """Two turns a step: the critic learns to tell photographs from drawings, then the generator learns to be taken for one.
+
+    The model has `generator` (noise -> images), `critic` (images -> logits) and `latent`, the length of the noise: liandan/dcgan does.
+    """
 
     kind = "images"
     inputs = ("noise",)
@@ -42,13 +45,13 @@ class Gan(Task):
     def model_arguments(self) -> dict[str, Any]:
         return {"in_chans": self.data["in_chans"], "size": self.data["size"][0]}
 
-    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+    def prepare(self, model: Any, batch: Batch) -> Batch:
         """All noise of both turns, from the samples' keys: float32 (batch, latent)."""
         like, latent = batch["image"], model.latent
         noise = {name: normal(batch["key"], (latent,), salt, like.dtype) for name, salt in (("critic", _CRITIC), ("generator", _GENERATOR))}
         return {**batch, **noise, "noise": noise["generator"]}
 
-    def turns(self, model: nn.Module, batches: list[Batch], world: World) -> Iterator[Turn]:
+    def turns(self, model: Any, batches: list[Batch], world: World) -> Iterator[Turn]:
         critic = Turn([{**b, "turn": "critic"} for b in batches], learns="critic")
         yield critic
         if not critic.skipped:
@@ -58,7 +61,7 @@ class Gan(Task):
     def count(self, batch: Batch) -> dict[str, float]:
         return {f"{batch['turn']}_loss": len(batch["index"])}
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
+    def loss(self, model: Any, batch: Batch) -> tuple[Sums, Logs]:
         drawn = model.generator(batch[batch["turn"]])
         if batch["turn"] == "generator":
             return {"generator_loss": logistic(_wide(model.critic(drawn)), real=True)}, {}
@@ -67,7 +70,7 @@ class Gan(Task):
         total = logistic(real, real=True) + logistic(fake, real=False)
         return {"critic_loss": total}, {"critic_accuracy": (right, 2.0 * len(real))}
 
-    def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"image": model(inputs["noise"])}
 
     def judge(self, outputs: dict[str, Tensor], batch: Batch) -> list[Row]:
@@ -86,12 +89,12 @@ class Gan(Task):
         pixels = ((outputs["image"].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [{"image": image.tolist()} for image in pixels.cpu()]
 
-    def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
+    def predict(self, model: Any, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
         """One generated image for each input, which is taken for a seed: any text. uint8 (channels, height, width) as lists."""
         keys = torch.tensor([mix(*text.encode()) for text in inputs])
         return [{"seed": s, **p} for s, p in zip(inputs, self.decode(self._draw(model, keys, world)), strict=True)]
 
-    def show(self, model: nn.Module, pipeline: Any, seed: int, world: World) -> dict[str, str | bytes]:
+    def show(self, model: Any, pipeline: Any, seed: int, world: World) -> dict[str, str | bytes]:
         from torchvision.transforms.functional import to_pil_image
         from torchvision.utils import make_grid
 
@@ -100,7 +103,7 @@ class Gan(Task):
         to_pil_image(make_grid((images.clamp(-1, 1) + 1) / 2, nrow=8)).save(out, format="PNG")
         return {".png": out.getvalue()}
 
-    def _draw(self, model: nn.Module, keys: Tensor, world: World) -> dict[str, Tensor]:
+    def _draw(self, model: Any, keys: Tensor, world: World) -> dict[str, Tensor]:
         like = next(model.parameters())
         noise = world.move({"noise": normal(keys, (model.latent,), _SHOW, like.dtype)})
         with torch.no_grad(), world.autocast():

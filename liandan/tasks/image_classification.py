@@ -16,7 +16,7 @@ from liandan.tasks import metrics
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task
 
 _SHORT_SIDE_OF_SMALL = 64  # pixels: below this a picture is a symbol, not a photograph
-_STEPS = 2000  # a plain-data run is about this long
+_STEPS = 800  # a plain-data run is about this long
 _CANDIDATES = ("timm/mobilenetv3_large_100", "timm/resnet18", "timm/tf_efficientnet_lite0")  # to fine-tune, the best first
 _FROM_SCRATCH = "timm/resnet18"
 
@@ -64,6 +64,8 @@ class ImageClassification(Task):
             "optimizer": optimizer,
             "schedule": {"name": "cosine", "warmup": {"epochs": 1}},
             "train": {"duration": {"epochs": epochs}, "batch_size": batch_size},
+            "evaluate": {"every": {"epochs": max(1, epochs // 12)}},
+            "checkpoint": {"every": {"epochs": max(1, epochs // 12)}},
         }
 
     def model_arguments(self) -> dict[str, Any]:
@@ -71,7 +73,9 @@ class ImageClassification(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         logits = model(batch["image"])
-        total = self.losses[self.loss_name](logits.float() if logits.dtype != torch.float64 else logits, batch["label"], **self.loss_arguments)
+        total = self.losses[self.loss_name](
+            logits.float() if logits.dtype != torch.float64 else logits, batch["label"], **self.loss_arguments
+        )
         right = (logits.detach().argmax(1) == batch["label"]).sum()
         return {"loss": total}, {"accuracy": (right, len(logits))}
 
@@ -95,7 +99,16 @@ class ImageClassification(Task):
     def figures(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
         labels = self.labels or []
         matrix = metrics.confusion_matrix([r["label"] for r in rows], [r["prediction"] for r in rows], len(labels))
-        return {"confusion": {"kind": "matrix", "values": matrix.tolist(), "labels": labels, "title": "confusion", "x": "predicted", "y": "true"}}
+        return {
+            "confusion": {
+                "kind": "matrix",
+                "values": matrix.tolist(),
+                "labels": labels,
+                "title": "confusion",
+                "x": "predicted",
+                "y": "true",
+            }
+        }
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         probabilities = outputs["logits"].float().softmax(1)
@@ -108,4 +121,3 @@ class ImageClassification(Task):
 
     def example_inputs(self) -> dict[str, Tensor]:
         return {"image": torch.zeros(2, self.data["in_chans"], *self.data["size"])}
-

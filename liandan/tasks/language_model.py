@@ -109,7 +109,7 @@ class LanguageModel(Task):
         start = pipeline.encode("\n").tolist()
         return {".txt": "\n\n".join(self._continue(model, pipeline, start, mix(seed, i), world).strip("\n") for i in range(_SHOWN)) + "\n"}
 
-    def _continue(self, model: nn.Module, pipeline: Any, prompt: list[int], key: int, world: World) -> str:
+    def _continue(self, model: Any, pipeline: Any, prompt: list[int], key: int, world: World) -> str:
         ids = torch.tensor([prompt or pipeline.encode("\n").tolist()], dtype=torch.int64)
         moved = world.move({"ids": ids, "key": torch.tensor([key])})
         with torch.no_grad(), world.autocast():

@@ -104,7 +104,9 @@ class Task:
         n = len(batch["index"])
 
         def part(value: Any, at: int) -> Any:
-            per_sample = (isinstance(value, Tensor) and value.dim() > 0 and len(value) == n) or (isinstance(value, list) and len(value) == n)
+            per_sample = (isinstance(value, Tensor) and value.dim() > 0 and len(value) == n) or (
+                isinstance(value, list) and len(value) == n
+            )
             return value[at : at + size] if per_sample else value
 
         return [{k: part(v, at) for k, v in batch.items()} for at in range(0, n, size)]

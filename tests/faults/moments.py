@@ -1,7 +1,7 @@
 """Exact moments: functions called in a child before its command, after which it stops itself (SIGSTOP) where a test wants to act.
 
 What then happens to it is real: a signal sent to a stopped process waits and arrives the instant it goes on. $MOMENT is the number of
-steps made by then.
+steps made by then, or several: "5,9".
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ def _halt() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _moment() -> int:
-    return int(os.environ["MOMENT"])
+def _moments() -> list[int]:
+    return [int(number) for number in os.environ["MOMENT"].split(",")]
 
 
-def _before_step(number: int, act: Callable[[], None]) -> None:
+def _before_step(act: Callable[[], None]) -> None:
     from liandan.engine import train
 
     ours = train.make_step
 
     def make_step(parts: Any, state: Any, batches: Any) -> None:
-        if state.progress.step == number:
+        if state.progress.step in _moments():
             act()
         ours(parts, state, batches)
 
@@ -39,12 +39,12 @@ def _before_step(number: int, act: Callable[[], None]) -> None:
 
 def at_step() -> None:
     """Stop between two steps."""
-    _before_step(_moment(), _halt)
+    _before_step(_halt)
 
 
 def die_at_step() -> None:
     """Be killed between two steps, as by `kill -9`."""
-    _before_step(_moment(), lambda: os.kill(os.getpid(), signal.SIGKILL))
+    _before_step(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def in_evaluation() -> None:
@@ -54,7 +54,7 @@ def in_evaluation() -> None:
     ours = train.judge
 
     def judge(run: Any) -> dict[str, float]:
-        if run.state.progress.step != _moment():
+        if run.state.progress.step not in _moments():
             return ours(run)
         task, batches = run.parts.task, []
         judged = task.judge
@@ -82,7 +82,7 @@ def in_save() -> None:
 
     def write(path: Path, shard: Any) -> dict[str, Any]:
         entry = ours(path, shard)
-        if path.parent.name == f"step-{_moment():08d}.tmp" and not halted:
+        if path.parent.name in [f"step-{number:08d}.tmp" for number in _moments()] and not halted:
             halted.append(path)
             _halt()
         return entry

@@ -43,10 +43,17 @@ def checkpoints(run: Path) -> list[str]:
 
 
 def assert_same_run(whole: Path, run: Path) -> None:
-    """Equal bits, equal rows, the same checkpoints, each of them whole, and nothing unfinished."""
-    assert not differences(fingerprint(whole), fingerprint(run))
-    assert checkpoints(run) == checkpoints(whole)
-    assert [store.verify(run / "checkpoints" / name) for name in checkpoints(run)] == [None] * len(checkpoints(run))
+    """Equal bits, equal rows, as many checkpoints, each of them whole, and nothing unfinished."""
+    found = differences(fingerprint(whole), fingerprint(run))
+    assert not found, "\n".join(found[:9])
+    assert len(checkpoints(run)) == len(checkpoints(whole)), f"{checkpoints(run)}, expected {checkpoints(whole)}"
+    assert_whole(run)
+
+
+def assert_whole(run: Path) -> None:
+    """Every checkpoint that is there is whole, and nothing is half written."""
+    found = {name: store.verify(run / "checkpoints" / name) for name in checkpoints(run)}
+    assert not any(found.values()), found
 
 
 def last(run: Path) -> dict:

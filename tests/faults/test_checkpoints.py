@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+import resource
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.runs import assert_same_run, finished, killed, resumed
-from tests.zygote import Zygote
+from tests.faults.moments import until_halted
+from tests.faults.runs import assert_same_run, assert_whole, checkpoints, finished, killed, resumed, words
+from tests.journeys import differences, evaluation, fingerprint, rows
+from tests.zygote import Child, Zygote
 
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"
 
@@ -110,4 +118,163 @@ def test_without_a_whole_checkpoint_the_run_begins_anew(zygote: Zygote, whole: P
     child = resumed(zygote, run)
     assert child.wait() == 0, child.text()
     assert child.text().count("passed over") == 2 and "from zero" in child.text()
+    assert_same_run(whole, run)
+
+
+FULL = re.compile(r"needs [\d.]+ MB, [\d.]+ MB free")
+
+
+def halted(zygote: Zygote, folder: Path, run: str, *overrides: str, moments: str, before: tuple[str, ...] = ()) -> Child:
+    """A run that stands still after so many steps."""
+    hooks = ["tests.faults.moments:at_step", *before]
+    child = zygote.start(*words(run, *overrides), cwd=folder, before=hooks, env={"MOMENT": moments})
+    until_halted(child)
+    return child
+
+
+def file_size(child: Child, limit: int) -> None:
+    """No file of the process may grow beyond this many bytes: the write fails as on a full disk."""
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def test_a_disk_full_for_a_while_costs_a_checkpoint_and_not_the_run(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
+    child = halted(zygote, tmp_path, "killed", moments="5,10")
+    run = tmp_path / "killed"
+    file_size(child, 100)  # not even a row of metrics.jsonl, nor a line of what the child says: its output is a file too
+    child.signal(signal.SIGCONT)
+    until_halted(child)
+    assert len(rows(run)) == 5
+    assert checkpoints(run) == ["step-00000004"]
+    assert_whole(run)
+    file_size(child, resource.RLIM_INFINITY)
+    child.signal(signal.SIGCONT)
+    assert child.wait() == 0, child.text()
+    assert "Traceback" not in child.text()
+    assert not differences(fingerprint(whole), fingerprint(run))
+    assert checkpoints(run) == ["step-00000004", "step-00000012"]
+    assert_whole(run)
+
+
+def test_a_best_checkpoint_that_could_not_be_written_is_not_the_best(zygote: Zygote, tmp_path: Path) -> None:
+    # judged so that the evaluation of step 6 is better than that of step 12
+    child = halted(zygote, tmp_path, "run", "evaluate.best={metric: val/loss, mode: max}", moments="5,7")
+    file_size(child, 100_000)
+    child.signal(signal.SIGCONT)
+    until_halted(child)
+    assert "checkpoint of step 6 not written" in child.text()
+    file_size(child, resource.RLIM_INFINITY)
+    child.signal(signal.SIGCONT)
+    assert child.wait() == 0, child.text()
+    best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
+    assert best["step"] == 12
+    assert evaluation(tmp_path / "run")["loss"] == best["value"]
+
+
+def test_a_disk_full_to_the_end_is_said_and_the_run_can_go_on(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
+    child = halted(zygote, tmp_path, "killed", moments="5")
+    run = tmp_path / "killed"
+    file_size(child, 100_000)  # rows fit, tensors do not
+    child.signal(signal.SIGCONT)
+    assert child.wait() not in (0, -signal.SIGXFSZ), child.text()
+    assert FULL.search(child.text().splitlines()[-1]), child.text()
+    assert "Traceback" not in child.text()
+    assert checkpoints(run) == ["step-00000004"]
+    assert_whole(run)
+    child = resumed(zygote, run)
+    assert child.wait() == 0, child.text()
+    assert_same_run(whole, run)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB: five checkpoints at most. Where this user may not mount one, test_a_disk_full_to_the_end is what there is."""
+    place = tmp_path / "盘"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"needs to mount a file system: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_file_system_that_runs_full(zygote: Zygote, whole: Path, disk: Path) -> None:
+    child = halted(zygote, disk.parent, f"{disk.name}/killed", moments="5")
+    run = disk / "killed"
+    fill(disk / "filler")
+    child.signal(signal.SIGCONT)
+    assert child.wait() not in (0, -signal.SIGXFSZ), child.text()
+    assert FULL.search(child.text().splitlines()[-1]), child.text()
+    assert "Traceback" not in child.text()
+    assert checkpoints(run) == ["step-00000004"]
+    assert_whole(run)
+    again = [*words(f"{disk.name}/killed"), "--resume"]
+    child = zygote.run(*again, cwd=disk.parent)  # still full
+    assert child.wait() != 0 and FULL.search(child.text()) and "Traceback" not in child.text(), child.text()
+    assert checkpoints(run) == ["step-00000004"]
+    assert_whole(run)
+    (disk / "filler").unlink()
+    child = zygote.run(*again, cwd=disk.parent)
+    assert child.wait() == 0, child.text()
+    assert_same_run(whole, run)
+
+
+def fill(path: Path) -> None:
+    """Take all the room there is."""
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_too_little_room_is_said_before_the_first_step(zygote: Zygote, disk: Path) -> None:
+    fill(disk / "filler")
+    with open(disk / "filler", "r+b") as file:
+        file.truncate(file.seek(0, 2) - 600_000)
+    child = halted(zygote, disk.parent, f"{disk.name}/killed", moments="0")
+    assert "the disk may run full" in child.text(), child.text()
+    child.signal(signal.SIGKILL)
+
+
+# --- R4 ----------------------------------------------------------------------------------------------------------------------------
+
+NO_OVERRIDE = "tests.faults.limits:no_override"
+
+
+def assert_refused(child: Child, path: str) -> None:
+    assert child.wait() not in (0, 130, 143) and child.wait() > 0, child.text()
+    assert path in child.text().splitlines()[-1], child.text()
+    assert "ermission denied" in child.text() and "Traceback" not in child.text(), child.text()
+
+
+def test_a_place_that_may_not_be_written_is_named(zygote: Zygote, tmp_path: Path) -> None:
+    place = tmp_path / "只读"
+    place.mkdir(mode=0o555)
+    assert_refused(zygote.run(*words("只读/run"), cwd=tmp_path, before=[NO_OVERRIDE]), "只读/run")
+    (tmp_path / "runs").mkdir(mode=0o555)
+    assert_refused(zygote.run(*words("x")[:-1], cwd=tmp_path, before=[NO_OVERRIDE]), "runs/tiny-digits")
+
+
+def test_a_run_that_may_not_be_written_is_named(zygote: Zygote, halfway: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    shutil.copytree(halfway, run)
+    for path in (run, *run.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert_refused(zygote.run(*words("killed"), "--resume", cwd=tmp_path, before=[NO_OVERRIDE]), "killed/lock")
+    (run / "lock").chmod(0o644)
+    assert_refused(zygote.run(*words("killed"), "--resume", cwd=tmp_path, before=[NO_OVERRIDE]), "killed/")
+    assert_refused(zygote.run("evaluate", "killed", cwd=tmp_path, before=[NO_OVERRIDE]), "killed/evaluation")
+
+
+def test_permission_lost_on_the_way_ends_the_run(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
+    child = halted(zygote, tmp_path, "killed", moments="5", before=(NO_OVERRIDE,))
+    run = tmp_path / "killed"
+    (run / "checkpoints").chmod(0o555)
+    child.signal(signal.SIGCONT)
+    assert_refused(child, "killed/checkpoints/step-00000006")
+    (run / "checkpoints").chmod(0o755)
+    assert checkpoints(run) == ["step-00000004"]
+    assert_whole(run)
+    child = resumed(zygote, run)
+    assert child.wait() == 0, child.text()
     assert_same_run(whole, run)

@@ -12,8 +12,18 @@ from tests.journeys import ONE_THREAD, PLAIN, TINY, movement, rows, weights
 from tests.zygote import Zygote
 
 ROUNDING = 1e-12  # of the movement, in double precision
-EXACT = ["train.precision=fp64", "train.ema=null", "data.workers=0", "train.duration.steps=4", "train.batch_size=12", "evaluate.every.steps=4",
-         "optimizer={name: sgd, lr: 0.05}", "schedule={name: constant}", "checkpoint={every: {steps: 1}, keep: 9}", *ONE_THREAD]  # fmt: skip
+EXACT = [
+    "train.precision=fp64",
+    "train.ema=null",
+    "data.workers=0",
+    "train.duration.steps=4",
+    "train.batch_size=12",
+    "evaluate.every.steps=4",
+    "optimizer={name: sgd, lr: 0.05}",
+    "schedule={name: constant}",
+    "checkpoint={every: {steps: 1}, keep: 9}",
+    *ONE_THREAD,
+]
 
 
 def run(zygote: Zygote, task: str, folder: Path, name: str, *overrides: str, processes: int = 1, mutant: str | None = None) -> Path:

@@ -14,8 +14,17 @@ from tests.journeys import ONE_THREAD, TINY, rows
 from tests.zygote import Child, Zygote
 
 # the first step throws the weights so far that the second one's loss or gradient overflows
-DIVERGING = ["optimizer={name: sgd, lr: 1e38}", "train.clip_norm=null", "train.ema=null", "schedule={name: constant}", "train.duration.steps=8",
-             "evaluate.every.steps=8", "checkpoint={every: {steps: 1}, keep: 99}", "data.workers=0", *ONE_THREAD]  # fmt: skip
+DIVERGING = [
+    "optimizer={name: sgd, lr: 1e38}",
+    "train.clip_norm=null",
+    "train.ema=null",
+    "schedule={name: constant}",
+    "train.duration.steps=8",
+    "evaluate.every.steps=8",
+    "checkpoint={every: {steps: 1}, keep: 99}",
+    "data.workers=0",
+    *ONE_THREAD,
+]
 
 
 def diverge(zygote: Zygote, task: str, folder: Path, *overrides: str, mutant: str | None = None) -> Child:
@@ -26,7 +35,9 @@ def diverge(zygote: Zygote, task: str, folder: Path, *overrides: str, mutant: st
 def poisoned(run: Path) -> list[str]:
     """Checkpoints that hold a value that is not finite."""
     files = (run / "checkpoints").glob("step-*/*.safetensors")
-    return sorted({str(f) for f in files for v in load_file(f).values() if np.issubdtype(v.dtype, np.floating) and not np.isfinite(v).all()})
+    return sorted(
+        {str(f) for f in files for v in load_file(f).values() if np.issubdtype(v.dtype, np.floating) and not np.isfinite(v).all()}
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
