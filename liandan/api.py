@@ -67,6 +67,17 @@ def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[R
     Raises:
         RecipeError: with every fault of the recipe, or when the target is none of the three.
     """
+    try:
+        return _recipe_of(target, overrides)
+    except RecipeError as error:
+        if error.rest is None:
+            raise
+        from liandan.engine.session import open_faults
+
+        raise RecipeError([*error.faults, *open_faults(error.rest)]) from None
+
+
+def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recipe, bool]:
     if isinstance(target, Recipe):
         changes = overrides if isinstance(overrides, Mapping) else None
         if changes is None:

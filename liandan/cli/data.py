@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from liandan.cli.output import JSON, QUIET, error, result, say, table
+
+if TYPE_CHECKING:
+    from liandan.data.check import Report
 
 app = typer.Typer(help="Data: check, list, get.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,11 +30,30 @@ def check(
     if as_json:
         result(report.to_json())
     else:
-        print(report)
+        tell(report)
     if report.faults:
         if not as_json:
             error(f"{len(report.faults)} faults")
         raise typer.Exit(1)
+
+
+def tell(report: Report) -> None:
+    """A report for a person: what there is, then what is wrong."""
+    print(f"{report.path}: {report.format}, {report.count} samples")
+    for title, counts in (("classes", report.classes), ("sizes", report.sizes), ("kinds", report.modes), ("text", report.text)):
+        if counts:
+            shown = [f"{name} {number}" for name, number in list(counts.items())[:12]]
+            print(f"  {title:8s} {'  '.join(shown)}{'  ...' if len(counts) > 12 else ''}")
+    for row in report.unreadable:
+        print(f"  cannot be read  {row['file']}: {row['reason']}")
+    for group in report.conflicts or []:
+        print(f"  the same image in several classes  {' = '.join(group)}")
+    for note in report.notes:
+        print(f"  note   {note}")
+    for fault in report.faults:
+        print(f"  fault  {fault}")
+    if not report.faults:
+        print("  no faults")
 
 
 @app.command("list")

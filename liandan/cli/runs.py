@@ -17,8 +17,12 @@ def list_(root: str = typer.Option("runs", "--root", help="Folder of runs."), as
     found = list_runs(root)
     if as_json:
         result(found)
-    else:
-        table(found, list(found[0]) if found else ["path"])
+        return
+    for row in found:
+        best = row["best"]
+        row["best"] = f"{best['metric']} {number(best['value'])} at step {best['step']}" if best else ""
+        row["status"] = row["status"] if row["status"] == "finished" or not row["reason"] else f"{row['status']}: {row['reason']}"[:60]
+    table(found, ["path", "task", "status", "step", "best", "started"])
 
 
 @app.command("show")
@@ -31,5 +35,11 @@ def show(target: str = typer.Argument("last", help="A run directory, a run's nam
     if as_json:
         result(found)
         return
-    for key, value in found.items():
-        print(f"{key:14s} {'  '.join(f'{k} {number(v)}' for k, v in value.items()) if isinstance(value, dict) else number(value)}")
+    plain = {key: value for key, value in found.items() if not isinstance(value, dict | list)}
+    for key, value in {**plain, **found["metrics"]}.items():
+        print(f"{key:20s} {number(value)}")
+    if found["best"]:
+        print(f"{'best':20s} {found['best']['metric']} {number(found['best']['value'])} at step {found['best']['step']}")
+    for row in found["checkpoints"]:
+        print(f"{'checkpoint':20s} step {row['step']}, {row['bytes'] / 1e6:,.1f} MB, {row['fault'] or 'whole'}")
+    print(f"{'recipe':20s} {found['path']}/resolved.yaml")

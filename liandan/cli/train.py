@@ -30,9 +30,10 @@ def command(
     from liandan.recipe import to_yaml
 
     recipe, made = api.recipe_of(target, overrides or [])
-    if made and not quiet:
-        say(f"# the recipe made for {target}\n{to_yaml(recipe)}")
-        say(str(probe.probe(recipe)))
+    tell = say if made and not quiet and is_main() else lambda text: None
+    tell(f"# the recipe made for {target}\n{to_yaml(recipe)}")
+    if made and not quiet and not resume:
+        tell(str(probe.probe(recipe)))  # all processes make it, one tells
     with Progress(quiet) as progress:
         outcome = session.start(recipe, resume=resume, allow_data_change=allow_data_change, watch=progress)
     if not is_main():

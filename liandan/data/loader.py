@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -138,12 +141,15 @@ class Loader:
         batches = iter(loader)
         while True:
             try:
-                batch = next(batches)
+                with _Awaiting():
+                    batch = next(batches)
             except StopIteration:
                 return
             except LoaderError:
                 raise
             except Exception as error:
+                for worker in getattr(batches, "_workers", ()):
+                    worker.kill()  # one that hangs would not hear a kinder word, and this program would wait for it at its end
                 raise self._worker_failed(error, awaited[0][0] if awaited else np.array([], dtype=np.int64)) from error
             awaited.pop(0)
             yield self._noted(batch)
@@ -161,7 +167,7 @@ class Loader:
     def _worker_failed(self, error: Exception, indices: np.ndarray) -> LoaderError:
         names = ", ".join(self.samples.name(int(i)) for i in indices[:4]) + (" ..." if len(indices) > 4 else "")
         text = str(error)
-        pid = re.search(r"pid\(s\) ([\d, ]+)", text)
+        pid = re.search(r"\(pid(?:\(s\))? ([\d, ]+)\)", text)
         if pid:
             what = f"data worker (pid {pid[1]}) was killed"
             todo = "if memory ran out, lower data.workers; then resume"
@@ -174,10 +180,33 @@ class Loader:
         return LoaderError(f"{what}, while the batch of these samples was awaited: {names}; {todo}")
 
 
+class _Awaiting:
+    """Where a dead data worker is an error: torch's own SIGCHLD handler raises wherever the main thread happens to be, in the middle
+    of a checkpoint too."""
+
+    _here = False
+    _torchs: Any = None
+
+    def __enter__(self) -> None:
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            current = signal.getsignal(signal.SIGCHLD)
+            if current is not _Awaiting._handle:
+                _Awaiting._torchs = current
+                signal.signal(signal.SIGCHLD, _Awaiting._handle)
+            _Awaiting._here = True
+            _Awaiting._handle(signal.SIGCHLD, None)  # one that has died since the last batch
+
+    def __exit__(self, *_: object) -> None:
+        _Awaiting._here = False
+
+    @staticmethod
+    def _handle(number: int, frame: FrameType | None) -> None:
+        if _Awaiting._here and callable(_Awaiting._torchs):
+            _Awaiting._torchs(number, frame)
+
+
 def _quiet_worker(_: int) -> None:
     """One thread a worker; interrupts are the training process's business (it stops at a step boundary)."""
-    import signal
-
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -19,7 +19,7 @@ from liandan.engine import optim, schedule
 from liandan.engine.signals import Stop
 from liandan.engine.state import State
 from liandan.engine.train import Run, train
-from liandan.recipe import Recipe, RecipeError, diff, load_recipe, to_yaml
+from liandan.recipe import Fault, Recipe, RecipeError, diff, load_recipe, to_yaml
 from liandan.runs import layout as layouts
 from liandan.runs import plots, store
 from liandan.runs.layout import Layout
@@ -62,13 +62,19 @@ def check(recipe: Recipe) -> None:
     Raises:
         RecipeError: with every fault.
     """
+    faults = open_faults(recipe)
+    if faults:
+        raise RecipeError(faults)
+
+
+def open_faults(recipe: Recipe) -> list[Fault]:
+    """Faults in names and keyword arguments, against the tables and signatures of every room."""
     faults = assemble.check(recipe)
     optimizers = {name: optim.signature(name) for name in optim.OPTIMIZERS}
     schedules = {name: schedule.signature(name) for name in schedule.SCHEDULES}
     faults += assemble.named_faults(recipe, "optimizer", recipe.optimizer, optimizers)
     faults += assemble.named_faults(recipe, "schedule", recipe.schedule, schedules)
-    if faults:
-        raise RecipeError(faults)
+    return faults
 
 
 def start(recipe: Recipe, *, resume: bool = False, allow_data_change: bool = False, watch: Watch = lambda event: None) -> Outcome:
@@ -102,8 +108,12 @@ def find_or_make(recipe: Recipe, resume: bool) -> Layout:
         if resume and exact.root.is_dir():
             return exact
         return layouts.new_run(recipe.run.dir)
-    found = layouts.newest_unfinished(name) if resume else None
-    return found or layouts.new_run(layouts.RUNS, name)
+    if resume:
+        # a finished run goes on too, when the duration has become longer
+        known = layouts.newest_unfinished(name) or next(iter(layouts.runs_named(name)), None)
+        if known is not None:
+            return known
+    return layouts.new_run(layouts.RUNS, name)
 
 
 class Session:
@@ -160,8 +170,10 @@ class Session:
         except BaseException as error:
             if self.record is not None:
                 self.record.log(f"ended by {type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}".partition("\n")[0]
                 with contextlib.suppress(store.StoreError):  # what is on its way says more
                     self.record.close()
+                    store.finish(self.layout, finished=False, reason=reason)
             raise
         if self.record is not None:
             self.record.close()

@@ -1,5 +1,6 @@
 """pydantic's findings as faults: in the recipe's words, with file and line, and with the name that was probably meant."""
 
+import copy
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -21,7 +22,26 @@ def validate(document: Document) -> Recipe:
     try:
         recipe = Recipe.model_validate(document.values)
     except ValidationError as error:
-        raise RecipeError(_faults(error, document)) from None
+        faults = _faults(error, document)
+        raise RecipeError(faults, _without(document, {fault.key for fault in faults})) from None
+    recipe._document = document
+    return recipe
+
+
+def _without(document: Document, keys: set[str]) -> Recipe | None:
+    """What stays of a recipe without its faulty keys, so that the rest can be judged in the same breath; None when nothing usable does."""
+    values = copy.deepcopy(document.values)
+    for key in keys:
+        *path, last = key.split(".")
+        section: Any = values
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError:
+        return None
     recipe._document = document
     return recipe
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from . import scalars
 
@@ -35,10 +36,14 @@ class Fault:
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used. `faults` holds every fault that was found; the text shows one block for each."""
+    """A recipe that cannot be used. `faults` holds every fault that was found; the text shows one block for each.
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    rest: the Recipe that stays without the faulty keys, for those who can judge it further before they tell; None where nothing stays.
+    """
+
+    def __init__(self, faults: Iterable[Fault], rest: Any = None) -> None:
         self.faults: list[Fault] = list(faults)
+        self.rest = rest
         super().__init__(self.faults)
 
     def __str__(self) -> str:

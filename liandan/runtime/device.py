@@ -118,7 +118,7 @@ class Device:
     def seed(self, key: int) -> None:
         """Seed the generators this process draws from: the CPU's and its device's (not collective).
 
-        torch.manual_seed would also take note of every accelerator there is no use for here, each time with a stack trace: a third
+        torch.manual_seed would also take note of every accelerator there is no use for here, each time with a stack trace: a fifth
         of a millisecond a step.
         """
         torch.default_generator.manual_seed(key)

@@ -51,7 +51,7 @@ class LanguageModel(Task):
         large = size > 1_000_000
         width, layers, vocabulary, context = (192, 4, 4096, 128) if large else (128, 4, 1024, 64)
         batch_size = 32
-        steps = max(300, min(2000, round(8 * size / 3.0 / (batch_size * context))))
+        steps = max(300, min(1200, round(8 * size / 3.0 / (batch_size * context))))
         return {
             "data": {
                 "train": str(path),

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.faults.runs import finished
 from tests.zygote import Zygote
 from tests.zygote import zygote as made
 
@@ -12,3 +14,9 @@ from tests.zygote import zygote as made
 def zygote() -> Iterator[Zygote]:
     with made() as parent:
         yield parent
+
+
+@pytest.fixture(scope="session")
+def whole(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run that all others must end as."""
+    return finished(zygote, tmp_path_factory.mktemp("whole"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.moments import until_halted
-from tests.faults.runs import assert_same_run, assert_whole, checkpoints, finished, killed, resumed, words
+from tests.faults.runs import assert_same_run, assert_whole, checkpoints, killed, resumed, words
 from tests.journeys import differences, evaluation, fingerprint, rows
 from tests.zygote import Child, Zygote
 
@@ -55,11 +55,6 @@ DAMAGES = {
     "optimizer deleted": (delete(OPTIMIZER), f"{OPTIMIZER} is missing"),
     "manifest deleted": (delete(MANIFEST), f"{MANIFEST} is missing"),
 }
-
-
-@pytest.fixture(scope="module")
-def whole(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished(zygote, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")

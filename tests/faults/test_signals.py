@@ -5,27 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from liandan.runs import store
-from tests.faults.moments import children_of, until, until_halted
-from tests.faults.runs import assert_same_run, checkpoints, finished, last, words
-from tests.journeys import TINY, differences, fingerprint
-from tests.zygote import ROOT, Child, Zygote
+from tests.faults.moments import children_of, state_of, until, until_halted
+from tests.faults.runs import assert_same_run, checkpoints, last, words
+from tests.zygote import DEADLINE, ROOT, Child, Zygote
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 # where the signal arrives, the steps made by then, and the step of the checkpoint that must be there
 MOMENTS = {"at_step": (5, 6), "in_evaluation": (6, 6), "in_save": (8, 9)}
-
-
-@pytest.fixture(scope="module")
-def whole(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished(zygote, tmp_path_factory.mktemp("whole"))
+CASES = [(moment, signal.SIGINT) for moment in MOMENTS] + [("at_step", signal.SIGTERM), ("in_evaluation", signal.SIGUSR1)]
 
 
 def halted(zygote: Zygote, folder: Path, moment: str, step: int, *overrides: str) -> Child:
@@ -42,14 +37,13 @@ def printed_command(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_signal_leaves_a_checkpoint_and_the_way_to_go_on(zygote: Zygote, whole: Path, moment: str, number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("moment", "number"), CASES)
+def test_a_signal_leaves_a_checkpoint_and_the_way_to_go_on(zygote: Zygote, whole: Path, moment: str, number: signal.Signals, tmp_path: Path) -> None:
     step, kept = MOMENTS[moment]
     child = halted(zygote, tmp_path, moment, step)
     child.signal(number)
     child.signal(signal.SIGCONT)
-    assert child.wait() == CODES[signal.Signals(number)], child.text()
+    assert child.wait() == CODES[number], child.text()
     run = tmp_path / "run"
     assert last(run)["step"] == kept and not last(run)["finished"]
     assert store.verify(run / "checkpoints" / f"step-{kept:08d}") is None
@@ -94,3 +88,30 @@ def command_line(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             [sys.executable, "-m", "liandan", *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
+
+
+def test_a_signal_to_the_launcher_of_two_processes(zygote: Zygote, tmp_path: Path) -> None:
+    longer = ["train.duration.steps=80", "evaluate.every.steps=40", "checkpoint.every.steps=20"]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    children = [zygote.start(*words("whole", *longer), cwd=tmp_path, env={**group, "RANK": rank}) for rank in ("0", "1")]
+    for child in children:
+        assert child.wait() == 0, child.text()
+
+    output, rows = tmp_path / "real" / "output.txt", tmp_path / "real" / "run" / "metrics.jsonl"
+    launcher = command_line(output.parent, *words("run", *longer), "--processes", "2")
+    until(lambda: (rows.exists() and rows.read_bytes().count(b"\n") >= 5) or launcher.poll() is not None, "the first steps")
+    workers = children_of(launcher.pid)
+    launcher.send_signal(signal.SIGUSR1)
+    assert launcher.wait(DEADLINE) == 143, output.read_text()
+    assert len(workers) == 2 and not any(state_of(pid) for pid in workers)
+    assert 0 < last(tmp_path / "real" / "run")["step"] < 80
+    command = printed_command(output.read_text(encoding="utf-8"))
+    assert command[-2:] == ["--processes", "2"]
+    assert command_line(output.parent, *command).wait(DEADLINE) == 0, output.read_text()
+    assert_same_run(tmp_path / "whole", tmp_path / "real" / "run")
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
