@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import multiprocessing.connection
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -110,8 +110,13 @@ class Loader:
         """
         order = Order(len(self.samples), batch_size, self.seed)
         mine = slice(self.rank, None, self.world)
-        requests = (m[:2] for step in range(start, stop) for m in order.micro_batches(step, micro_batch_size)[mine])
-        batches = self._fetch(requests, training=True)
+
+        def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for indices, keys in order.steps(start, stop):
+                for at in range(0, len(indices), micro_batch_size)[mine]:
+                    yield indices[at : at + micro_batch_size], keys[at : at + micro_batch_size]
+
+        batches = self._fetch(requests(), training=True)
         for step in range(start, stop):
             yield [{**next(batches), "rng": rng} for rng in order.dropout_keys(step, micro_batch_size)[mine]]
 
@@ -141,16 +146,15 @@ class Loader:
         batches = iter(loader)
         while True:
             try:
-                with _Awaiting():
+                with _Awaiting(self.timeout):
                     batch = next(batches)
             except StopIteration:
                 return
             except LoaderError:
                 raise
             except Exception as error:
-                for worker in getattr(batches, "_workers", ()):
-                    worker.kill()  # one that hangs would not hear a kinder word, and this program would wait for it at its end
-                raise self._worker_failed(error, awaited[0][0] if awaited else np.array([], dtype=np.int64)) from error
+                dead = _end(list(getattr(batches, "_workers", ())))
+                raise self._worker_failed(error, dead, awaited[0][0] if awaited else np.array([], dtype=np.int64)) from error
             awaited.pop(0)
             yield self._noted(batch)
 
@@ -164,14 +168,13 @@ class Loader:
             )
         return batch
 
-    def _worker_failed(self, error: Exception, indices: np.ndarray) -> LoaderError:
+    def _worker_failed(self, error: Exception, dead: list[int], indices: np.ndarray) -> LoaderError:
         names = ", ".join(self.samples.name(int(i)) for i in indices[:4]) + (" ..." if len(indices) > 4 else "")
         text = str(error)
-        pid = re.search(r"\(pid(?:\(s\))? ([\d, ]+)\)", text)
-        if pid:
-            what = f"data worker (pid {pid[1]}) was killed"
+        if dead:
+            what = f"data worker (pid {', '.join(map(str, dead))}) was killed"
             todo = "if memory ran out, lower data.workers; then resume"
-        elif "timed out" in text:
+        elif isinstance(error, _Late) or "timed out" in text:
             what = f"a data worker gave no batch for {self.timeout:g} s"
             todo = "look at these files' disk, or raise data.worker_timeout; then resume"
         else:
@@ -180,29 +183,61 @@ class Loader:
         return LoaderError(f"{what}, while the batch of these samples was awaited: {names}; {todo}")
 
 
+class _Late(Exception):
+    """No batch came in time."""
+
+
 class _Awaiting:
-    """Where a dead data worker is an error: torch's own SIGCHLD handler raises wherever the main thread happens to be, in the middle
-    of a checkpoint too."""
+    """Where dead data workers, and late ones, are an error.
+
+    Torch's own SIGCHLD handler raises wherever the main thread happens to be, in the middle of a checkpoint too; its own timeout does not
+    cover the moment in which a batch's memory is asked of a worker that stands still. Off the main thread there are no signals, and torch's
+    timeout is all there is.
+    """
 
     _here = False
     _torchs: Any = None
 
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout + 1.0  # seconds; torch, who knows more, comes first
+        self.former: Any = None
+
     def __enter__(self) -> None:
-        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-            current = signal.getsignal(signal.SIGCHLD)
-            if current is not _Awaiting._handle:
-                _Awaiting._torchs = current
-                signal.signal(signal.SIGCHLD, _Awaiting._handle)
-            _Awaiting._here = True
-            _Awaiting._handle(signal.SIGCHLD, None)  # one that has died since the last batch
+        if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+            return
+        current = signal.getsignal(signal.SIGCHLD)
+        if current is not _Awaiting._handle:
+            _Awaiting._torchs = current
+            signal.signal(signal.SIGCHLD, _Awaiting._handle)
+        _Awaiting._here = True
+        _Awaiting._handle(signal.SIGCHLD, None)  # one that has died since the last batch
+        if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # the only such timer there is; whoever has set it keeps it
+            self.former = signal.signal(signal.SIGALRM, self._late)
+            signal.setitimer(signal.ITIMER_REAL, self.timeout)
 
     def __exit__(self, *_: object) -> None:
+        if self.former is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.former)
         _Awaiting._here = False
 
     @staticmethod
     def _handle(number: int, frame: FrameType | None) -> None:
         if _Awaiting._here and callable(_Awaiting._torchs):
             _Awaiting._torchs(number, frame)
+
+    @staticmethod
+    def _late(number: int, frame: FrameType | None) -> None:
+        raise _Late
+
+
+def _end(workers: list[Any]) -> list[int]:
+    """End the workers; the pids of those that were dead already. One that hangs hears nothing kinder, and the program would wait for it."""
+    multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.5)  # a pipe breaks a moment before its process is gone
+    dead = [w.pid for w in workers if w.exitcode]
+    for worker in workers:
+        worker.kill()
+    return dead
 
 
 def _quiet_worker(_: int) -> None:

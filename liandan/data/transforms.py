@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -252,7 +253,16 @@ def divide(steps: Sequence[Step]) -> Chain:
     while prefix < tail and names[prefix] in DETERMINISTIC:
         prefix += 1
     built = [build(step) for step in steps]
-    return Chain(list(steps), built[:prefix], built[prefix:tail], built[tail:])
+    return Chain(list(steps), built[:prefix], built[prefix:tail], [_kernel(step) for step in built[tail:]])
+
+
+def _kernel(step: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What an elementwise step does to a tensor, without what it does first to find out that it was given one: a tenth of a small step."""
+    from torchvision.transforms.v2 import Normalize, functional
+
+    if isinstance(step, Normalize):
+        return partial(functional.normalize_image, mean=step.mean, std=step.std, inplace=step.inplace)
+    return partial(functional.to_dtype_image, dtype=torch.float32, scale=True)
 
 
 def random_steps(steps: Sequence[Step]) -> list[str]:

@@ -18,12 +18,13 @@ class RunningStatistics:
     """The running statistics of a model's BatchNorm modules over one turn."""
 
     def __init__(self, model: nn.Module, device: Device, micro_batches: int) -> None:
-        modules = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None]
         self.device = device
         # with one micro-batch in all, the modules' own single move is the mean already
         alone = device.world == 1 and micro_batches == 1
-        self.moved: list[Tensor] = [] if alone else [b for m in modules for b in (m.running_mean, m.running_var) if b is not None]
-        self.counted: list[Tensor] = [] if alone else [m.num_batches_tracked for m in modules if m.num_batches_tracked is not None]
+        moving = (m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None)
+        modules = [] if alone else list(moving)
+        self.moved: list[Tensor] = [b for m in modules for b in (m.running_mean, m.running_var) if b is not None]
+        self.counted: list[Tensor] = [m.num_batches_tracked for m in modules if m.num_batches_tracked is not None]
         self.before = [b.clone() for b in self.moved]
         self.tracked = [c.clone() for c in self.counted]
         self.sums = [torch.zeros_like(b) for b in self.moved]

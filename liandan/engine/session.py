@@ -89,15 +89,23 @@ def start(recipe: Recipe, *, resume: bool = False, allow_data_change: bool = Fal
         RecipeError, DataError, Refused, runs.lock.LockHeld, StateError, NonFinite, OutOfMemory, StoreError.
     """
     check(recipe)
-    device = assemble.find_device(recipe)
-    try:
-        with Stop() as stop:
-            root = device.gather(str(find_or_make(recipe, resume).root) if device.main else None)[0]
-            layout = Layout(Path(root))
+    with assemble.find_device(recipe) as device, Stop() as stop:
+        root = device.gather(str(find_or_make(recipe, resume).root) if device.main else None)[0]
+        layout = Layout(Path(root))
+        try:
             with lock(layout) if device.main else contextlib.nullcontext():
                 return Session(recipe, layout, device, stop, watch, allow_data_change).go()
-    finally:
-        device.close()
+        finally:
+            if device.main and not layout.is_run():
+                forget(layout)
+
+
+def forget(layout: Layout) -> None:
+    """Take away the directory of a run that never began, unless there is something in it."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in layout.root.iterdir()] == [layout.lock.name]:
+            layout.lock.unlink()
+            layout.root.rmdir()
 
 
 def find_or_make(recipe: Recipe, resume: bool) -> Layout:

@@ -87,7 +87,9 @@ def learning_rate(parts: Parts, step: int) -> float:
 
 
 def training_mode(parts: Parts) -> None:
-    """Training mode for what learns; `train()` has just woken the BatchNorm and dropout of what is frozen."""
+    """Training mode for what learns; `train()` wakes the BatchNorm and dropout of what is frozen, which then go back to sleep."""
+    if all(module.training is training for module, training in parts.modes):
+        return  # asking is cheaper than setting, which is a step's commonest case
     parts.model.train()
     for module in parts.frozen:
         module.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,12 @@ class Parts:
     note: Callable[[str], None] = lambda text: None
     dump: Callable[[str, Any], None] = lambda name, value: None
     keep_samples: Callable[[int, dict[str, str | bytes]], None] = lambda step, shown: None
+
+    @functools.cached_property
+    def modes(self) -> list[tuple[nn.Module, bool]]:
+        """Every module of the model, and whether it is in training mode while the model learns."""
+        asleep = {module for part in self.frozen for module in part.modules()}
+        return [(module, module not in asleep) for module in self.model.modules()]
 
 
 def data_differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -158,10 +158,14 @@ class Device:
             for t, piece in zip(same, flat.split([t.numel() for t in same]), strict=True):
                 t.copy_(piece.view_as(t))
 
-    def close(self) -> None:
-        """Leave the process group; without it some backends exit non-zero."""
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Leave the process group; without it some backends exit non-zero. After an error nobody is waited for."""
         if self.world > 1 and dist.is_initialized():
-            dist.barrier()
+            if error is None:
+                dist.barrier()
             dist.destroy_process_group()
 
 

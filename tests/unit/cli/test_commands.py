@@ -49,7 +49,7 @@ def test_faults_of_every_kind_are_told_together(zygote: Zygote, tmp_path: Path) 
         (["model", "summary", "timm/resnet81"], 2, "resnet"),
         (["data", "check", "nowhere"], 2, "nowhere"),
         (["data", "get", "mnit"], 1, "mnist"),
-        (["train"], 2, "TARGET"),
+        (["train"], 2, "target"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(zygote: Zygote, words: list[str], code: int, said: str, tmp_path: Path) -> None:
@@ -78,3 +78,9 @@ def test_no_data_is_detected_where_there_is_none(zygote: Zygote, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     child = zygote.run("train", "empty", cwd=tmp_path)
     assert child.wait() == 2 and "folder of images for each class" in child.text(), child.text()
+
+
+def test_a_run_that_never_began_leaves_nothing(zygote: Zygote, tmp_path: Path) -> None:
+    child = zygote.run("train", "image_classification/tiny", "data.train=nowhere", "run.dir=run", cwd=tmp_path)
+    assert child.wait() == 2, child.text()
+    assert not (tmp_path / "run").exists()
