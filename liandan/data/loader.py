@@ -49,9 +49,9 @@ class _Fetch(Dataset):
         for index, key in zip(indices.tolist(), keys.tolist(), strict=True):
             try:
                 found.append((self.samples.sample(index, key if self.training else None), index, key))
-            except Unreadable:
+            except Unreadable as error:
                 if self.policy == "raise":
-                    raise
+                    raise LoaderError(f"{error}; mend or remove it, or leave such samples out with data.unreadable=skip") from error
                 unreadable.append(index)
                 if self.training:
                     found.append(self._replacement(index, key))
@@ -150,8 +150,8 @@ class Loader:
                     batch = next(batches)
             except StopIteration:
                 return
-            except LoaderError:
-                raise
+            except LoaderError as error:  # of a worker, with the worker's traceback before it
+                raise LoaderError(str(error).strip().splitlines()[-1].partition(": ")[2]) from None
             except Exception as error:
                 dead = _end(list(getattr(batches, "_workers", ())))
                 raise self._worker_failed(error, dead, awaited[0][0] if awaited else np.array([], dtype=np.int64)) from error

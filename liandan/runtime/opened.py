@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from liandan import tasks
-from liandan.data.errors import Unreadable
+from liandan.data.errors import DataError, Unreadable
 from liandan.data.files import walk
 from liandan.data.image_files import usable
 from liandan.data.pipelines import PIPELINES
@@ -53,6 +53,11 @@ class OpenRun:
             split = Path(path).name if split == "val" else split
         else:
             splits = assemble.read_splits(self.recipe)
+            changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
+            if changes:
+                listed = "\n  ".join(changes)
+                hint = "bring it back, or judge what is there now with --data PATH"
+                raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
             source = {"train": splits.train, "val": splits.val, "test": splits.test}.get(split)
             if source is None:
                 there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)

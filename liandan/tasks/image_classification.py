@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liandan.data.errors import DataError
+from liandan.data.errors import DataError, Unreadable
 from liandan.data.readers import read
 from liandan.tasks import metrics
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task
 
 _SHORT_SIDE_OF_SMALL = 64  # pixels: below this a picture is a symbol, not a photograph
 _STEPS = 800  # a plain-data run is about this long
+_TRIES = 100  # images opened in search of a readable one
 _CANDIDATES = ("timm/mobilenetv3_large_100", "timm/resnet18", "timm/tf_efficientnet_lite0")  # to fine-tune, the best first
 _FROM_SCRATCH = "timm/resnet18"
 
@@ -24,6 +25,17 @@ _FROM_SCRATCH = "timm/resnet18"
 def cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Sum over the batch of the cross entropy, a scalar; logits float (batch, classes), target int64 (batch,)."""
     return F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction="sum")
+
+
+def _shape(source: Any) -> tuple[int, int]:
+    """(height, width) of the first image that can be read; raises the first one's Unreadable when none of many can."""
+    reasons = []
+    for i in range(min(len(source), _TRIES)):
+        try:
+            return source.image(i).shape[-2:]
+        except Unreadable as error:
+            reasons.append(error)
+    raise reasons[0]
 
 
 class ImageClassification(Task):
@@ -44,7 +56,7 @@ class ImageClassification(Task):
         if getattr(source, "labels", None) is None:
             return None
         n, classes = len(source), len(source.labels)
-        height, width = source.image(0).shape[-2:]
+        height, width = _shape(source)
         if min(height, width) < _SHORT_SIDE_OF_SMALL:
             model, optimizer = {"name": "liandan/lenet5", "norm": True}, {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01}
             batch_size = 64
