@@ -21,12 +21,19 @@ class Progress:
         if not self.quiet and sys.stderr.isatty():
             from rich import progress
             from rich.console import Console
+            from rich.table import Column
+
+            def whole(width: int) -> Column:
+                return Column(no_wrap=True, min_width=width)  # metrics give way in a narrow window, times do not
 
             self.bar = progress.Progress(
-                progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(),
-                progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), progress.TextColumn("{task.fields[metrics]}"),
-                console=Console(stderr=True), transient=False,
-            )  # fmt: skip
+                progress.TextColumn("{task.description}", table_column=whole(8)),
+                progress.BarColumn(bar_width=16),
+                progress.MofNCompleteColumn(table_column=whole(9)),
+                progress.TimeRemainingColumn(compact=True, table_column=whole(5)),
+                progress.TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+                console=Console(stderr=True),
+            )
             self.bar.start()
         return self
 
@@ -48,12 +55,12 @@ class Progress:
         elif "step" in event:
             self._step(event)
         elif "evaluated" in event and self.bar is not None and self.task is not None:
-            self.bar.update(self.task, description=f"evaluate {event['evaluated']}")
+            self.bar.update(self.task, description="evaluate")
 
     def _step(self, event: dict[str, Any]) -> None:
         found = {k: v for k, v in event.items() if "/" in k and isinstance(v, float) and not k.endswith("gradient_norm")}
         self.metrics.update(found)
-        text = "  ".join(f"{k} {number(v)}" for k, v in list(self.metrics.items())[:6])
+        text = "  ".join(f"{k} {number(v)}" for k, v in list(self.metrics.items())[: 3 if self.bar else 6])
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=event["step"], description="train", metrics=text)
         elif not self.quiet and any(k.startswith("val/") for k in found):

@@ -113,7 +113,7 @@ def between_steps(run: Run) -> str | None:
     if judged or finished or progress.step % plan.log_every == 0:
         logs = {f"train/{name}": value for name, value in progress.take().items()}
         if logs or judged:
-            logs["lr"] = learning_rate(parts, progress.step - 1)  # not the optimizer's: a run that goes on may not have made this step itself
+            logs["lr"] = learning_rate(parts, progress.step - 1)  # the optimizer has none yet in a run that has just gone on
             run.row(progress.step, epoch, progress.seconds, {**logs, **judged})
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after

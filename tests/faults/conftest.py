@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.runs import finished
 from tests.zygote import Zygote
-from tests.zygote import zygote as made
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    with made() as parent:
-        yield parent
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from liandan.runs import store
 from tests.journeys import ONE_THREAD, TINY, differences, fingerprint
-from tests.zygote import Child, Zygote
+from tests.zygote import ROOT, Child, Zygote
 
 # dropout, augmentation, accumulation and an average are on, as in the tiny recipe; checkpoints at 4, 6 (the best), 8, 12
 SHORT = ["train.duration.steps=12", "evaluate={every: {steps: 6}, metrics: [loss, accuracy]}", "checkpoint.every.steps=4", "data.workers=0",
@@ -58,3 +61,14 @@ def assert_whole(run: Path) -> None:
 
 def last(run: Path) -> dict:
     return json.loads((run / "checkpoints" / "last.json").read_text())
+
+
+def command_line(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`python -m liandan ...`, a process of its own; what it says is in output.txt."""
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with open(folder / "output.txt", "w", encoding="utf-8") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "liandan", *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from liandan.runs import store
 from tests.faults.moments import children_of, state_of, until, until_halted
-from tests.faults.runs import assert_same_run, checkpoints, last, words
-from tests.zygote import DEADLINE, ROOT, Child, Zygote
+from tests.faults.runs import assert_same_run, checkpoints, command_line, last, words
+from tests.zygote import DEADLINE, Child, Zygote
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 # where the signal arrives, the steps made by then, and the step of the checkpoint that must be there
@@ -77,17 +74,6 @@ def test_a_signal_before_the_first_step(zygote: Zygote, whole: Path, tmp_path: P
     child = zygote.run(*printed_command(child.text()), cwd=tmp_path)
     assert child.wait() == 0, child.text()
     assert_same_run(whole, tmp_path / "run")
-
-
-def command_line(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`python -m liandan ...`, a process of its own; what it says is in output.txt."""
-    folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with open(folder / "output.txt", "w", encoding="utf-8") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "liandan", *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        )  # fmt: skip
 
 
 def test_a_signal_to_the_launcher_of_two_processes(zygote: Zygote, tmp_path: Path) -> None:
