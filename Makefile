@@ -24,6 +24,12 @@ demo: $(INSTALLED)
 	cd $(DEMO) && $(BIN)/liandan train digits/ run.dir=runs/demo
 	cd $(DEMO) && $(BIN)/liandan evaluate last --json
 	cd $(DEMO) && $(BIN)/liandan predict last digits/3/0003.png
+	@echo
+	@echo "The run lies in build/demo/runs/demo: plots/curves.png, evaluation/val/confusion.png, metrics.csv, checkpoints/."
+	@echo "Next, from build/demo with .venv/bin on the path:"
+	@echo "  liandan runs show last"
+	@echo "  liandan train digits/ optimizer.lr=1e-3 name=slower && liandan compare demo slower"
+	@echo "  liandan train YOUR_PHOTOS/        a folder with a folder of images for each class"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 $(ARGS)

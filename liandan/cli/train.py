@@ -28,6 +28,7 @@ def command(
     from liandan.cli.progress import Progress
     from liandan.engine import probe, session
     from liandan.recipe import to_yaml
+    from liandan.recipe.scalars import write
 
     recipe, made = api.recipe_of(target, overrides or [])
     tell = say if made and not quiet and is_main() else lambda text: None
@@ -50,7 +51,7 @@ def command(
         )
     if outcome.exit_code:
         again = [a for a in (overrides or []) if not a.startswith("run.dir=")]
-        words = ["liandan", "train", target, *again, f"run.dir={outcome.layout.root}", "--resume"]
+        words = ["liandan", "train", target, *again, f"run.dir={write(str(outcome.layout.root))}", "--resume"]
         words += ["--processes", str(processes)] if processes > 1 else []
         say(f"stopped at step {outcome.step}, the checkpoint is complete; to go on:\n{shlex.join(words)}")
         raise typer.Exit(outcome.exit_code)

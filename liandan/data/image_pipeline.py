@@ -150,9 +150,12 @@ class ImageSamples:
         if shape is None or len(self) * int(np.prod(shape)) > limit or len(self) == 0:
             return
         # A private mapping would be copied at a worker's first write; this one is shared through the fork.
-        memory = mmap.mmap(-1, len(self) * int(np.prod(shape)))
+        try:
+            memory, filled = mmap.mmap(-1, len(self) * int(np.prod(shape))), mmap.mmap(-1, len(self))
+        except OSError:  # a limit on this process, which the machine's free memory says nothing about: every visit decodes
+            return
         self._images = torch.frombuffer(memory, dtype=torch.uint8).view(len(self), *shape)
-        self._filled = np.frombuffer(mmap.mmap(-1, len(self)), dtype=np.bool_)
+        self._filled = np.frombuffer(filled, dtype=np.bool_)
 
     def __getstate__(self) -> dict[str, Any]:
         # a spawned worker decodes for itself: each would get a copy of the whole split

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from liandan.runtime.plan import Plan
+
 
 def constant(step: int, total: int, steps_per_epoch: int) -> float:
     return 1.0
@@ -58,3 +60,8 @@ def factor(step: int, total: int, steps_per_epoch: int, name: str, arguments: Ma
     if step < length:
         return warmup_factor(step, length, shape, max(1e-3, 1 / length))
     return SCHEDULES[name](step - length, total - length, steps_per_epoch, **arguments)
+
+
+def learning_rate(plan: Plan, step: int) -> float:
+    """The learning rate of a run's step, from 0."""
+    return plan.lr * factor(step, plan.steps, plan.steps_per_epoch, *plan.schedule)

@@ -134,6 +134,7 @@ class Session:
         self.record: Record | None = None
         self.notes: list[str] = []
         self.saved_step = -1
+        self.changed = False  # whether a resume has another recipe or other data than the run has had so far
         self.full = False  # whether the newest row still waits for room on the disk
 
     def note(self, text: str) -> None:
@@ -148,7 +149,7 @@ class Session:
 
     def go(self) -> Outcome:
         """Set up, train, finish."""
-        goes_on = self.layout.resolved.exists()
+        goes_on = self.device.gather(self.layout.resolved.exists())[0]  # the main process may write it before the others look
         if self.recipe.train.threads != "auto":
             torch.set_num_threads(self.recipe.train.threads)
         parts = self.resumed_parts() if goes_on else self.new_parts()
@@ -157,6 +158,8 @@ class Session:
         optimizer = optim.build(parts.recipe.optimizer.name, [p for _, p in parts.named], parts.recipe.optimizer.arguments)
         state = State(parts.model, optimizer, parts.task, self.device, parts.recipe.train.ema, parts.plan.micro_batch_size)
         found = self.restore(state) if goes_on else None
+        if self.device.main and self.changed:
+            self.write_changes(parts)
         parts.loader.unreadable |= set(state.progress.unreadable)
         if self.device.main:
             self.record = Record.open(self.layout, found)
@@ -222,11 +225,14 @@ class Session:
         parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, weights=initial, note=self.note)
         if parts.task.labels != store.read_json(self.layout.labels):
             raise Refused("the classes are not those of labels.json: the model's outputs would change their meaning; start a new run")
-        if self.device.main and (changes or differences):
-            store.write_text_atomic(self.layout.recipe, to_yaml(self.recipe))
-            store.write_json_atomic(self.layout.data, parts.facts)
-            store.write_text_atomic(self.layout.resolved, to_yaml(parts.recipe))
+        self.changed = bool(changes or differences)
         return parts
+
+    def write_changes(self, parts: assemble.Parts) -> None:
+        """The run's recipe and data from here on: written when its checkpoint was found to fit them, and all processes have read the old."""
+        store.write_json_atomic(self.layout.data, parts.facts)
+        store.write_text_atomic(self.layout.resolved, to_yaml(parts.recipe))
+        store.write_text_atomic(self.layout.recipe, to_yaml(self.recipe))  # last: until then a resume finds the changes once more
 
     def restore(self, state: State) -> int | None:
         """Take the newest valid checkpoint's place; None when there is none yet."""

@@ -8,6 +8,7 @@ Checkpoints fall between steps; a step that was killed is made again. Observers 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None
     """One step: its samples, what is drawn for them, and as many turns as the task takes."""
     task, model, device, step = parts.task, parts.model, parts.device, state.progress.step
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(parts, step)
+        group["lr"] = schedule.learning_rate(parts.plan, step)
     training_mode(parts)
     batches = cut(task, [device.move(batch) for batch in batches], state.progress.limit)
     with torch.no_grad(), device.autocast():
@@ -80,10 +81,6 @@ def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None
         make_turn(parts, state, turn, number)
         state.progress.add(turn.logs)
         number += 1
-
-
-def learning_rate(parts: Parts, step: int) -> float:
-    return parts.plan.lr * schedule.factor(step, parts.plan.steps, parts.plan.steps_per_epoch, *parts.plan.schedule)
 
 
 def training_mode(parts: Parts) -> None:
@@ -113,7 +110,7 @@ def between_steps(run: Run) -> str | None:
     if judged or finished or progress.step % plan.log_every == 0:
         logs = {f"train/{name}": value for name, value in progress.take().items()}
         if logs or judged:
-            logs["lr"] = learning_rate(parts, progress.step - 1)  # the optimizer has none yet in a run that has just gone on
+            logs["lr"] = schedule.learning_rate(parts.plan, progress.step - 1)  # the optimizer has none yet in a run that has just gone on
             run.row(progress.step, epoch, progress.seconds, {**logs, **judged})
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after
@@ -144,7 +141,7 @@ def note_best(run: Run, judged: dict[str, float]) -> bool:
     """Whether this evaluation is the best so far; counts the worse ones since."""
     progress, (metric, mode) = run.state.progress, run.parts.plan.best
     value = judged[metric]
-    if progress.best is None or (value > progress.best if mode == "max" else value < progress.best):
+    if math.isfinite(value) and (progress.best is None or (value > progress.best if mode == "max" else value < progress.best)):
         progress.best, progress.best_step, progress.worse = value, progress.step, 0
         return True
     progress.worse += 1

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from liandan.runtime.assemble import Parts
 
 Batch = dict[str, Any]
+# of memory that ran out on a CPU: torch's allocator on Linux and Windows, C++'s own, and oneDNN's, which says no more than this
+_SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a primitive", "could not create a memory")
 
 
 class NonFinite(FloatingPointError):
@@ -35,7 +37,7 @@ class Totals:
     losses: dict[str, Tensor]
     logs: dict[str, list[Any]]
     suspects: list[int]  # samples of the micro-batches whose own loss is not finite
-    out_of_memory: bool = False
+    out_of_memory: str = ""  # the allocator's words
 
 
 def cut(task: Task, batches: list[Batch], limit: int) -> list[Batch]:
@@ -62,10 +64,10 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
         counts = global_counts(parts, turn)
         statistics = RunningStatistics(parts.model, device, len(turn.batches))
         totals = accumulate(parts, turn, number, counts, statistics)
-        if not device.any(totals.out_of_memory):
+        if not device.any(bool(totals.out_of_memory)):
             break
         statistics.undo()
-        halve(parts, state)
+        halve(parts, state, totals.out_of_memory)
     for name, parameter in parts.named:
         if not name.startswith(turn.learns):
             parameter.grad = None  # the other player's gradient passed through; it does not learn in this turn
@@ -127,10 +129,10 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
                 pair[1] += count
             if parts.device.kind != "cuda" and not math.isfinite(float(objective.detach())):
                 totals.suspects += batch["index"].tolist()
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises the plain kind
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)):
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; on a CPU it is the plain kind
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(sign in str(error) for sign in _SIGNS):
             raise
-        totals.out_of_memory = True
+        totals.out_of_memory = str(error).partition("\n")[0] or type(error).__name__  # not the error: it would keep the activations alive
     return totals
 
 
@@ -141,7 +143,7 @@ def mean_logs(parts: Parts, totals: Totals) -> dict[str, float]:
     return {name: flat[2 * i] / max(flat[2 * i + 1], 1e-12) for i, name in enumerate(names)}
 
 
-def halve(parts: Parts, state: State) -> None:
+def halve(parts: Parts, state: State, reason: str) -> None:
     """Out of memory: micro-batches of half the size from here on, the same batch a step."""
     for _, parameter in parts.named:
         parameter.grad = None
@@ -150,7 +152,7 @@ def halve(parts: Parts, state: State) -> None:
     limit = state.progress.limit
     if limit <= 1 or parts.task.couples:
         raise OutOfMemory(
-            f"out of memory with micro-batches of {limit} ({parts.task.couples or 'a single sample does not fit'}); "
+            f"out of memory with micro-batches of {limit} ({parts.task.couples or 'a single sample does not fit'}): {reason}; "
             "use a smaller model or smaller inputs, train.precision=bf16, or a device with more memory"
         )
     state.progress.limit = -(-limit // 2)

@@ -110,7 +110,10 @@ def parameters(layout: Layout) -> int | None:
         stated = None
     if isinstance(stated, int):
         return stated
-    return sum(tensors.count_elements(path) for path in folder.glob("model*.safetensors")) or None
+    try:
+        return sum(tensors.count_elements(path) for path in folder.glob("model*.safetensors")) or None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # a header that is none, or lies
+        return None
 
 
 def recipe_values(layout: Layout) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import nn
 from liandan.data.loader import Loader
 from liandan.runs import plots, store
 from liandan.runs.layout import Layout
+from liandan.runs.record import plain
 from liandan.runtime.device import Device
 from liandan.tasks import Task
 from liandan.tasks.evaluation import evaluate
@@ -32,7 +33,8 @@ def evaluate_split(
     found = {name: value for name, value in judged.task.summary(rows).items() if metrics is None or name in metrics}
     if judged.device.main:
         folder = layout.evaluation(split)
-        store.write_json_atomic(folder / "metrics.json", {**found, "samples": len(rows), "unreadable": len(loader.unreadable)})
+        shown = {name: plain(value) for name, value in found.items()}
+        store.write_json_atomic(folder / "metrics.json", {**shown, "samples": len(rows), "unreadable": len(loader.unreadable)})
         store.write_text_atomic(folder / "predictions.csv", to_csv(rows, judged.task, loader))
         for stem, spec in judged.task.figures(rows).items():
             plots.figure(spec, folder / f"{stem}.png")

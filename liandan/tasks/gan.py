@@ -109,8 +109,8 @@ class Gan(Task):
         with torch.no_grad(), world.autocast():
             return self.forward(model, noise)
 
-    def example_inputs(self) -> dict[str, Tensor]:
-        return {"noise": torch.zeros(2, self.data.get("latent", 64))}
+    def example_inputs(self, model: Any) -> dict[str, Tensor]:
+        return {"noise": torch.zeros(2, model.latent)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"balance": self.balance}

@@ -131,5 +131,5 @@ class ImageClassification(Task):
             for v, i in zip(values.tolist(), indices.tolist(), strict=True)
         ]
 
-    def example_inputs(self) -> dict[str, Tensor]:
+    def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         return {"image": torch.zeros(2, self.data["in_chans"], *self.data["size"])}

@@ -119,5 +119,5 @@ class LanguageModel(Task):
             made = [int(token) for token in tokens]
         return pipeline.decode([*prompt, *made])
 
-    def example_inputs(self) -> dict[str, Tensor]:
+    def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         return {"ids": torch.zeros(2, self.data["context"], dtype=torch.int64)}

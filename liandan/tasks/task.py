@@ -143,7 +143,7 @@ class Task:
         """Samples to look at beside the curves, {file suffix: text or PNG bytes}; the same samples at every evaluation."""
         return {}
 
-    def example_inputs(self) -> dict[str, Tensor]:
+    def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         """Inputs of `forward` with a batch of two, for summaries and exports."""
         raise NotImplementedError
 

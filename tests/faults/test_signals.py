@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 
 from liandan.runs import store
 from tests.faults.moments import children_of, state_of, until, until_halted
-from tests.faults.runs import assert_same_run, checkpoints, command_line, last, words
+from tests.faults.runs import assert_same_run, checkpoints, command_line, free_port, last, words
 from tests.zygote import DEADLINE, Child, Zygote
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
@@ -95,9 +94,3 @@ def test_a_signal_to_the_launcher_of_two_processes(zygote: Zygote, tmp_path: Pat
     assert command[-2:] == ["--processes", "2"]
     assert command_line(output.parent, *command).wait(DEADLINE) == 0, output.read_text()
     assert_same_run(tmp_path / "whole", tmp_path / "real" / "run")
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])

@@ -60,10 +60,10 @@ def test_mistakes_are_told_without_a_traceback(zygote: Zygote, words: list[str],
 
 def test_json_stands_alone_on_standard_output(tmp_path: Path) -> None:
     brief = ["train.duration.steps=2", "evaluate.every.steps=2", "schedule={name: constant}", "train.threads=1", "data.workers=0"]
-    for words in (["train", "image_classification/tiny", *brief, "run.dir=run"], ["evaluate", "run"], ["runs", "list", "--root", "."], ["recipe", "list"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "liandan", *words, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment()
-        )
+    train = ["train", "image_classification/tiny", *brief, "run.dir=run"]
+    for words in (train, ["evaluate", "run"], ["runs", "list", "--root", "."], ["recipe", "list"]):
+        command = [sys.executable, "-m", "liandan", *words, "--json"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment())
         assert run.returncode == 0, run.stderr
         json.loads(run.stdout)
 

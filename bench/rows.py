@@ -1,0 +1,75 @@
+"""The table of benchmarks: name -> module, minutes it may take, title, and what it compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One row of the table.
+
+    Attributes:
+        module: has `measure(setting) -> Result`.
+        compares: for the page: what is on either side, and what is the same.
+    """
+
+    module: str
+    title: str
+    compares: str
+
+
+ROWS: dict[str, Benchmark] = {
+    "loop": Benchmark(
+        "bench.loop",
+        "The loop alone",
+        "liandan's training loop against a bare one of a dozen lines (bench/peers/loop.py) with the same model, batch, precision "
+        "(float32), fused AdamW and clipping, the data in memory on both sides and made float a batch at a time. A run of liandan is "
+        "held after every 20 steps while the bare loop makes 20 of its own in the same process. The figure of a round is the median of "
+        "its 20 blocks, so that what else the machine does weighs on neither side alone. liandan's figure holds what the bare loop does"
+        " not do: a sample order that can be resumed anywhere, the check that loss and gradient are finite before every step, the "
+        "gradient norm, the accuracy, a row of the metrics every 20 steps.",
+    ),
+    "resnet18": Benchmark(
+        "bench.resnet18",
+        "ResNet-18 at 224 pixels on a CPU",
+        "What `auto` picks for torchvision's ResNet-18, batch 16, against the loop as it stands in tutorials: float32, default memory "
+        "format. Images are in memory on both sides, so this is arithmetic alone. SGD with momentum. Steps alternate in one process as "
+        "above.",
+    ),
+    "lenet5": Benchmark(
+        "bench.lenet5",
+        "LeNet-5, an epoch of 60,000 small images",
+        "The usual script (bench/peers/lenet5.py: torchvision's dataset, ToTensor, DataLoader, fused AdamW) against `liandan train` on "
+        "the same files, which keeps such data in memory as bytes and makes a batch by one indexing. Same model, batch and optimizer; "
+        "fresh processes in turn, the second of two epochs, no evaluation on either side.",
+    ),
+    "nanogpt": Benchmark(
+        "bench.nanogpt",
+        "A character model by nanoGPT's recipe for a CPU",
+        "4 layers, 4 heads, 128 wide, context 64, batch 12, 2,000 steps, cosine from 1e-3 to 1e-4 after 100 steps of warm-up, AdamW "
+        "(0.9, 0.99), decay 0.1, clipping at 1, on the first megabyte of the Tang poems, the last tenth held out. `liandan train` "
+        "against a bare loop in nanoGPT's manner (bench/peers/nanogpt.py: windows from random places, no decay on gains) of the same "
+        "network on the same tokens. liandan's time holds its checkpoints and rows of metrics. Held-out loss is the mean over every "
+        "held-out token but the first, by the same windows on both sides. Fresh processes in turn, best of three.",
+    ),
+    "help": Benchmark(
+        "bench.startup",
+        "Start-up of the command",
+        "The wall time of `liandan --help` in a fresh process, files already in the operating system's cache.",
+    ),
+    "memory": Benchmark(
+        "bench.memory",
+        "Memory over epochs",
+        "One run on class folders of JPEG files that are decoded and augmented at every visit, two data workers, an evaluation and a "
+        "checkpoint an epoch. Memory is that of the process and its workers with shared pages counted once (PSS), read at the end of "
+        "each epoch.",
+    ),
+    "scale": Benchmark(
+        "bench.scale",
+        "A thousand million samples",
+        "The same tiny language model on a memory-mapped token file of 10^9 windows, a hole on the disk, and of 10^3. From the order of"
+        " the process to the end of its first step, and the same for a process that resumes in the middle of the epoch; memory as "
+        "above.",
+    ),
+}
