@@ -19,8 +19,9 @@ def digits(folder: Path, quick: bool, count: int = 60_000) -> Path:
         return sources.get("mnist")
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
-    write_idx(folder / "train-images-idx3-ubyte", draw.integers(0, 256, (count, 28, 28), dtype=np.uint8))
-    write_idx(folder / "train-labels-idx1-ubyte", draw.integers(0, 10, count, dtype=np.uint8))
+    for split in ("train", "t10k"):
+        write_idx(folder / f"{split}-images-idx3-ubyte", draw.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+        write_idx(folder / f"{split}-labels-idx1-ubyte", draw.integers(0, 10, count, dtype=np.uint8))
     return folder
 
 

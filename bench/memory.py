@@ -14,12 +14,9 @@ _GROWTH = 1.03  # the end of epoch 3 over the end of epoch 1 that is still calle
 
 
 def resident(pid: int | None = None) -> int:
-    """Bytes this process and its children hold, pages shared between them counted once (Linux's PSS)."""
+    """Resident bytes of this process and its children, added: a page that several of them map counts in each."""
     pid = pid or os.getpid()
-    total = 0
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pss:"):
-            total += int(line.split()[1]) * 1024
+    total = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text(encoding="ascii").split():
             try:
@@ -31,7 +28,7 @@ def resident(pid: int | None = None) -> int:
 
 def measure(setting: Setting) -> Result:
     """Class folders of JPEG files, decoded and augmented at every visit by two workers, with an evaluation and a checkpoint an epoch."""
-    count, batch = setting.pick(640, 64), 16
+    count, batch = setting.pick(640, 80), 16
     photos = inputs.photos(setting.folder / "photos", count, setting.pick(320, 96))
     steps = -(-int(count * 0.8) // batch)
     size = setting.pick(128, 64)

@@ -62,14 +62,14 @@ ROWS: dict[str, Benchmark] = {
         "bench.memory",
         "Memory over epochs",
         "One run on class folders of JPEG files that are decoded and augmented at every visit, two data workers, an evaluation and a "
-        "checkpoint an epoch. Memory is that of the process and its workers with shared pages counted once (PSS), read at the end of "
-        "each epoch.",
+        "checkpoint an epoch. Memory is what is resident of the process and of its workers, added (what they share counts in each), "
+        "read at the end of each epoch.",
     ),
     "scale": Benchmark(
         "bench.scale",
         "A thousand million samples",
-        "The same tiny language model on a memory-mapped token file of 10^9 windows, a hole on the disk, and of 10^3. From the order of"
-        " the process to the end of its first step, and the same for a process that resumes in the middle of the epoch; memory as "
-        "above.",
+        "The same tiny language model on a memory-mapped token file of 10^9 windows, a hole on the disk, and of 10^3. From the order "
+        "of the process to the end of its first step, and the same for a process that resumes in the middle of the epoch; resident "
+        "memory then.",
     ),
 }

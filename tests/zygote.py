@@ -205,7 +205,10 @@ class Zygote:
         return started
 
     def close(self) -> None:
+        """End what is left, a child that a failed test has left standing still too."""
         assert self.process.stdin is not None
+        for child in self.children.values():
+            child.signal(9)
         self.process.stdin.close()
         self.process.wait(DEADLINE)
 

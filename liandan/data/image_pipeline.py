@@ -61,6 +61,8 @@ class ImagePipeline:
             DataError: no image can be read.
             TransformError: a step is unknown or wrong, or the steps do not end in one size.
         """
+        if not hasattr(source, "image"):
+            raise DataError(f"{source.path}: expected images, found {source.format}; another task, or other data")
         asked, given = dict(defaults or {}), dict(transforms or {})
         channels = _channels(asked.get("channels"), source)
         looks = _look(source, channels)

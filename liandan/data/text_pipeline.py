@@ -58,6 +58,8 @@ class TextPipeline:
         Raises:
             DataError: an unknown tokenizer, a vocabulary below 256, a context below 1.
         """
+        if not isinstance(source, TextSource | TokenSource):
+            raise DataError(f"{source.path}: expected text, found {source.format}; another task, or other data")
         asked = {"tokenizer": "bpe", "vocab_size": 4096, "context": 128, **(text or {})}
         context = int(asked["context"])
         if isinstance(source, TokenSource):

@@ -62,6 +62,6 @@ def factor(step: int, total: int, steps_per_epoch: int, name: str, arguments: Ma
     return SCHEDULES[name](step - length, total - length, steps_per_epoch, **arguments)
 
 
-def learning_rate(plan: Plan, step: int) -> float:
-    """The learning rate of a run's step, from 0."""
-    return plan.lr * factor(step, plan.steps, plan.steps_per_epoch, *plan.schedule)
+def learning_rate(lr: float, plan: Plan, step: int) -> float:
+    """The learning rate of a run's step, from 0; `lr` is the recipe's, or the optimizer's own where the recipe has none."""
+    return lr * factor(step, plan.steps, plan.steps_per_epoch, *plan.schedule)

@@ -72,9 +72,25 @@ def open_faults(recipe: Recipe) -> list[Fault]:
     faults = assemble.check(recipe)
     optimizers = {name: optim.signature(name) for name in optim.OPTIMIZERS}
     schedules = {name: schedule.signature(name) for name in schedule.SCHEDULES}
-    faults += assemble.named_faults(recipe, "optimizer", recipe.optimizer, optimizers)
-    faults += assemble.named_faults(recipe, "schedule", recipe.schedule, schedules)
+    for key, section, table, tried in (
+        ("optimizer", recipe.optimizer, optimizers, lambda name, given: optim.build(name, [torch.nn.Parameter(torch.zeros(1))], given)),
+        ("schedule", recipe.schedule, schedules, lambda name, given: schedule.factor(1, 2, 1, name, given, None)),
+    ):
+        found = assemble.named_faults(recipe, key, section, table) or tried_faults(recipe, key, section, tried)
+        faults += found
     return faults
+
+
+def tried_faults(recipe: Recipe, key: str, section: Any, tried: Callable[[str, dict[str, Any]], Any]) -> list[Fault]:
+    """A fault where the thing named refuses the values of its arguments: signatures know names, only the thing itself knows values."""
+    try:
+        tried(section.name, section.arguments)
+    except (TypeError, ValueError, ArithmeticError, IndexError, KeyError) as error:
+        lines = recipe.document.lines
+        where = next((lines[k] for k in (*(f"{key}.{name}" for name in section.arguments), f"{key}.name", key) if k in lines), "")
+        given = ", ".join(f"{name}: {value}" for name, value in section.arguments.items())
+        return [Fault(key, where, f"arguments that {section.name} takes", given, str(error))]
+    return []
 
 
 def start(recipe: Recipe, *, resume: bool = False, allow_data_change: bool = False, watch: Watch = lambda event: None) -> Outcome:
@@ -92,12 +108,12 @@ def start(recipe: Recipe, *, resume: bool = False, allow_data_change: bool = Fal
     with assemble.find_device(recipe) as device, Stop() as stop:
         root = device.gather(str(find_or_make(recipe, resume).root) if device.main else None)[0]
         layout = Layout(Path(root))
-        try:
-            with lock(layout) if device.main else contextlib.nullcontext():
+        with lock(layout) if device.main else contextlib.nullcontext():
+            try:
                 return Session(recipe, layout, device, stop, watch, allow_data_change).go()
-        finally:
-            if device.main and not layout.is_run():
-                forget(layout)
+            finally:
+                if device.main and not layout.is_run():
+                    forget(layout)  # under the lock: without it the directory may be another's, who has just begun
 
 
 def forget(layout: Layout) -> None:
@@ -229,7 +245,7 @@ class Session:
         return parts
 
     def write_changes(self, parts: assemble.Parts) -> None:
-        """The run's recipe and data from here on: written when its checkpoint was found to fit them, and all processes have read the old."""
+        """The run's recipe and data from here on: written when its checkpoint fits them and all processes have read the old."""
         store.write_json_atomic(self.layout.data, parts.facts)
         store.write_text_atomic(self.layout.resolved, to_yaml(parts.recipe))
         store.write_text_atomic(self.layout.recipe, to_yaml(self.recipe))  # last: until then a resume finds the changes once more

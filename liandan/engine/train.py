@@ -64,7 +64,7 @@ def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None
     """One step: its samples, what is drawn for them, and as many turns as the task takes."""
     task, model, device, step = parts.task, parts.model, parts.device, state.progress.step
     for group in state.optimizer.param_groups:
-        group["lr"] = schedule.learning_rate(parts.plan, step)
+        group["lr"] = schedule.learning_rate(state.optimizer.defaults["lr"], parts.plan, step)
     training_mode(parts)
     batches = cut(task, [device.move(batch) for batch in batches], state.progress.limit)
     with torch.no_grad(), device.autocast():
@@ -110,7 +110,8 @@ def between_steps(run: Run) -> str | None:
     if judged or finished or progress.step % plan.log_every == 0:
         logs = {f"train/{name}": value for name, value in progress.take().items()}
         if logs or judged:
-            logs["lr"] = schedule.learning_rate(parts.plan, progress.step - 1)  # the optimizer has none yet in a run that has just gone on
+            # the step's, not the optimizer's: a run that has just gone on made none yet
+            logs["lr"] = schedule.learning_rate(run.state.optimizer.defaults["lr"], plan, progress.step - 1)
             run.row(progress.step, epoch, progress.seconds, {**logs, **judged})
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after

@@ -52,6 +52,8 @@ def lock(layout: Layout) -> Iterator[None]:
         raise RunError(f"cannot lock the run: {layout.lock}: {error.strerror}; {advice}") from error
     try:
         _acquire(layout, descriptor)
+        if not _is_ours(layout, descriptor):
+            raise RunError(f"the run directory {layout.root} was taken away while this process waited for it; start again")
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         _held[key] = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
         _write(layout, descriptor, json.dumps(_held[key]).encode() + b"\n")
@@ -100,6 +102,14 @@ def _acquire(layout: Layout, descriptor: int) -> None:
             if time.monotonic() > deadline:
                 raise LockHeld(layout, _read(descriptor)) from None
         time.sleep(0.02)
+
+
+def _is_ours(layout: Layout, descriptor: int) -> bool:
+    """Whether the file that was locked is still the one others will find: a run that never began takes its directory with it."""
+    try:
+        return os.path.samestat(os.stat(layout.lock), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _write(layout: Layout, descriptor: int, content: bytes) -> None:

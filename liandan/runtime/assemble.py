@@ -256,6 +256,11 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
 def build_model(recipe: Recipe, task: Task) -> nn.Module:
     """The model, its initial weights drawn from the seed alone; told of its data what its builder can be told."""
     known = {k: v for k, v in task.model_arguments().items() if models.accepts(recipe.model.name, k)}
+    for key, given in recipe.model.arguments.items():
+        needed = known.get(key)
+        if isinstance(needed, int) and isinstance(given, int) and given < needed:
+            where = recipe.document.lines.get(f"model.{key}", "")
+            raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL))
         return models.build(recipe.model.name, **{**known, **recipe.model.arguments})

@@ -30,7 +30,6 @@ class Plan:
     evaluate_every: int
     save_every: int
     log_every: int
-    lr: float
     schedule: tuple[str, dict[str, Any], tuple[int, str] | None]
     best: tuple[str, str]
     stop_after: int | None
@@ -49,7 +48,6 @@ def make_plan(recipe: Recipe, task: Task, samples: int) -> Plan:
     steps = in_steps(train.duration, steps_per_epoch)
     micro = train.batch_size if train.micro_batch_size == "auto" else min(train.micro_batch_size, train.batch_size)
     warmup = recipe.schedule.warmup
-    arguments = dict(recipe.optimizer.arguments)
     return Plan(
         steps=steps,
         steps_per_epoch=steps_per_epoch,
@@ -59,7 +57,6 @@ def make_plan(recipe: Recipe, task: Task, samples: int) -> Plan:
         evaluate_every=in_steps(evaluate.every, steps_per_epoch),
         save_every=in_steps(recipe.checkpoint.every, steps_per_epoch),
         log_every=max(1, steps // _ROWS) if train.log_every == "auto" else train.log_every,
-        lr=float(arguments.get("lr", 1e-3)),
         schedule=(
             recipe.schedule.name,
             dict(recipe.schedule.arguments),

@@ -47,6 +47,19 @@ def die_at_step() -> None:
     _before_step(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def at_birth() -> None:
+    """Stop when the run has its directory and its lock, and has written nothing into it yet."""
+    from liandan.engine.session import Session
+
+    ours = Session.new_parts
+
+    def new_parts(self: Session) -> Any:
+        _halt()
+        return ours(self)
+
+    Session.new_parts = new_parts
+
+
 def in_evaluation() -> None:
     """Stop in the middle of the evaluation that follows a step: its second batch is being judged."""
     from liandan.engine import train

@@ -125,7 +125,9 @@ def sealed(checkpoint: Path) -> None:
     (checkpoint / "MANIFEST.json").write_bytes(text({**manifest, "sha256": hashlib.sha256(text(manifest)).hexdigest()}))
 
 
-@pytest.mark.parametrize("command", [["evaluate", "run", "--split", "train"], ["predict", "run", "x.png"], ["runs", "show", "run"], "resume"])
+@pytest.mark.parametrize(
+    "command", [["evaluate", "run", "--split", "train"], ["predict", "run", "x.png"], ["runs", "show", "run"], "resume"]
+)
 def test_a_run_whose_checkpoint_is_a_pickle(zygote: Zygote, theirs: Path, command: Any, tmp_path: Path) -> None:
     run = shutil.copytree(theirs, tmp_path / "run")
     checkpoint = run / "checkpoints" / "step-00000004"

@@ -60,7 +60,7 @@ def test_a_metric_that_is_no_number_is_written_and_never_the_best(zygote: Zygote
 
 STEPS = "[{name: resize, size: [128, 128]}, to_float, {name: normalize, mean: [0.5], std: [0.5]}]"
 # neither dropout nor BatchNorm: by law 1 the size of a micro-batch then changes rounding alone
-LARGE = [f"data.transforms={{train: {STEPS}, eval: {STEPS}}}", "data.val=null", "model={name: liandan/lenet5, width: 2, norm: false, dropout: 0}",
+LARGE = [f"data.transforms={{train: {STEPS}, eval: {STEPS}}}", "data.val=null", "model={width: 2, norm: false, dropout: 0}",
          "train={duration: {steps: 3}, batch_size: 128, threads: 1, ema: null}"]  # fmt: skip
 MEGABYTE = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, a scheduler's SIGTERM and its notice SIGUSR1 (R5): a complete checkpoint, the command that goes on, and the same bits in the end."""
+"""Ctrl-C, a scheduler's SIGTERM and its notice SIGUSR1 (R5): a complete checkpoint, the command that goes on, the same end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CASES = [(moment, signal.SIGINT) for moment in MOMENTS] + [("at_step", signal.SI
 
 def halted(zygote: Zygote, folder: Path, moment: str, step: int, *overrides: str) -> Child:
     hooks = [f"tests.faults.moments:{moment}"]
-    child = zygote.start(*words("run", *overrides), cwd=folder, before=hooks, env={"MOMENT": str(step)})
+    child = zygote.start(*words("run"), *overrides, cwd=folder, before=hooks, env={"MOMENT": str(step)})
     until_halted(child)
     return child
 
@@ -34,7 +34,9 @@ def printed_command(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("moment", "number"), CASES)
-def test_a_signal_leaves_a_checkpoint_and_the_way_to_go_on(zygote: Zygote, whole: Path, moment: str, number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_leaves_a_checkpoint_and_the_way_to_go_on(
+    zygote: Zygote, whole: Path, moment: str, number: signal.Signals, tmp_path: Path
+) -> None:
     step, kept = MOMENTS[moment]
     child = halted(zygote, tmp_path, moment, step)
     child.signal(number)
@@ -65,14 +67,15 @@ def test_a_second_signal_ends_it_at_once(zygote: Zygote, whole: Path, moment: st
     assert_same_run(whole, run)
 
 
-def test_a_signal_before_the_first_step(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
-    child = halted(zygote, tmp_path, "at_step", 0)
+@pytest.mark.parametrize("name", ["20240101", "运行 1: [a]"])  # read back as text, through the shell's quotes and YAML's
+def test_a_signal_before_the_first_step(zygote: Zygote, whole: Path, name: str, tmp_path: Path) -> None:
+    child = halted(zygote, tmp_path, "at_step", 0, f'run.dir="{name}"')
     child.signal(signal.SIGINT)
     child.signal(signal.SIGCONT)
     assert child.wait() == 130, child.text()
     child = zygote.run(*printed_command(child.text()), cwd=tmp_path)
     assert child.wait() == 0, child.text()
-    assert_same_run(whole, tmp_path / "run")
+    assert_same_run(whole, tmp_path / name)
 
 
 def test_a_signal_to_the_launcher_of_two_processes(zygote: Zygote, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ train: {duration: {steps: 12}, batch_size: 8, threads: 1}
 evaluate: {every: {steps: 6}, metrics: [loss, accuracy]}
 checkpoint: {every: {steps: 4}}
 """
-IN_LITTLE_MEMORY = {"before": ["tests.faults.limits:address_space"], "env": {"ADDRESS_SPACE": str(600 << 20)}}  # a bomb decoded takes 900 MB
+# a bomb that is decoded takes 900 MB
+IN_LITTLE_MEMORY = {"before": ["tests.faults.limits:address_space"], "env": {"ADDRESS_SPACE": str(600 << 20)}}
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +193,7 @@ def test_plain_data_whose_first_image_is_broken(zygote: Zygote, tmp_path: Path) 
 def test_a_broken_image_met_after_a_resume_is_counted_once(zygote: Zygote, mixed: Path, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(mixed / "照片", tmp_path / "照片")
     shutil.copy(mixed / "照片.yaml", tmp_path)
-    child = zygote.run(
-        "train", "照片.yaml", "run.dir=run", cwd=tmp_path, before=["tests.faults.moments:die_at_step"], env={"MOMENT": "7"}
-    )
+    child = zygote.run("train", "照片.yaml", "run.dir=run", cwd=tmp_path, before=["tests.faults.moments:die_at_step"], env={"MOMENT": "7"})
     assert child.wait() == -signal.SIGKILL
     child = zygote.run("train", "照片.yaml", "run.dir=run", "--resume", cwd=tmp_path)
     assert child.wait() == 0, child.text()
