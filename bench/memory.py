@@ -28,7 +28,7 @@ def resident(pid: int | None = None) -> int:
 
 def measure(setting: Setting) -> Result:
     """Class folders of JPEG files, decoded and augmented at every visit by two workers, with an evaluation and a checkpoint an epoch."""
-    count, batch = setting.pick(640, 80), 16
+    count, batch = setting.pick(400, 80), 16
     photos = inputs.photos(setting.folder / "photos", count, setting.pick(320, 96))
     steps = -(-int(count * 0.8) // batch)
     size = setting.pick(128, 64)
@@ -39,10 +39,10 @@ def measure(setting: Setting) -> Result:
             "eval": [{"name": "resize", "size": [size, size]}],
         }},
         "model": {"name": "torchvision/mobilenet_v3_small"},
-        "train": {"duration": {"epochs": 3}, "batch_size": batch}, "run": {"dir": str(setting.folder / "run")},
+        "train": {"duration": {"steps": 3 * steps + 2}, "batch_size": batch}, "run": {"dir": str(setting.folder / "run")},
     }  # fmt: skip
     request = setting.folder / "request.json"
-    ends = [steps * epoch for epoch in (1, 2, 3)]
+    ends = [steps * epoch + 1 for epoch in (1, 2, 3)]  # the first step after the evaluation and the checkpoint
     request.write_text(json.dumps({"recipe": recipe, "marks": ends, "stop": None, "resume": False}), encoding="utf-8")
     found = fresh(["-m", "bench.ours", request], setting.folder)
     memory = [found["steps"][str(end)]["memory"] / 2**20 for end in ends]

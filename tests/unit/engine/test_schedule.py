@@ -47,7 +47,7 @@ def test_the_warmups_end_at_one_and_rise() -> None:
     for shape in ("linear", "exponential"):
         found = ours(40, "constant", {}, (8, shape))
         assert found[0] == pytest.approx(1 / 8) and found[8:] == [1.0] * 32
-        assert all(a < b for a, b in itertools.pairwise(found))
+        assert all(a < b for a, b in itertools.pairwise(found[:9]))
     assert ours(40, "constant", {}, (8, "exponential"))[4] == pytest.approx((1 / 8) ** 0.5)
     assert ours(40, "constant", {}, (8, "constant"))[:9] == pytest.approx([1 / 8] * 8 + [1.0])
 

@@ -22,7 +22,7 @@ from liandan.tasks.metrics import classification, confusion_matrix, sliced_wasse
 def test_classification_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     labels, predictions = [a for a, _ in pairs], [b for _, b in pairs]
     found = classification(labels, predictions, 5)
-    precision, recall, f1, _ = sklearn.precision_recall_fscore_support(labels, predictions, average="macro", zero_division=0)
+    precision, recall, f1, _ = sklearn.precision_recall_fscore_support(labels, predictions, average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
     expected = {"accuracy": sklearn.accuracy_score(labels, predictions), "precision": precision, "recall": recall, "f1": f1}
     assert found == pytest.approx(expected, abs=1e-6)
     assert (confusion_matrix(labels, predictions, 5) == sklearn.confusion_matrix(labels, predictions, labels=range(5))).all()
