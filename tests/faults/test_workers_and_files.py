@@ -43,7 +43,7 @@ def assert_same_bits(a: Path, b: Path) -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_killed_worker_is_named_with_the_samples_awaited(zygote: Zygote, whole: Path, which: int, tmp_path: Path) -> None:
-    child, workers = with_workers(zygote, tmp_path)
+    child, workers = with_workers(zygote, tmp_path, "data.worker_timeout=10")
     os.kill(workers[which], signal.SIGKILL)
     child.signal(signal.SIGCONT)
     assert child.wait() == 1, child.text()
