@@ -218,10 +218,7 @@ def assemble(
     model = device.place(model)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))
-    if recipe.data.workers == "auto":
-        workers, why = (0, "the data is resident") if train.resident else (min(4, usable_cores()), "one for each usable core, at most four")
-        recipe = recipe.with_values({"data.workers": workers})
-        note(f"data.workers = {workers}: {why}")
+    recipe = share_cores(recipe, train.resident, device, note)
     plan = make_plan(recipe, task, len(train))
     return Parts(
         recipe, task, model, device, pipeline, train, val, test,
@@ -286,9 +283,26 @@ def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[st
         pays,
         "long enough to pay for it" if pays else "eager kernels are as fast here, or the run is too short to pay for it",
     )
-    threads = max(1, usable_cores() // device.world)
-    decide("train.threads", train.threads == "auto", threads, f"{usable_cores()} usable cores, {device.world} process(es)")
     decide("train.micro_batch_size", train.micro_batch_size == "auto", train.batch_size, "the whole batch; halved if memory runs out")
+    return recipe.with_values(chosen) if chosen else recipe
+
+
+def share_cores(recipe: Recipe, resident: bool, device: Device, note: Callable[[str], None]) -> Recipe:
+    """Decide data workers and threads together: on a CPU they share the cores.
+
+    Threads that wait for one another at every operation, while a data worker has one's core, wait for milliseconds: two threads beside
+    two workers on two cores were ten times slower than one.
+    """
+    cores, chosen = max(1, usable_cores() // device.world), {}
+    workers = recipe.data.workers
+    if workers == "auto":
+        workers, why = (0, "the data is resident") if resident else (min(4, cores), "one for each usable core, at most four")
+        chosen["data.workers"] = workers
+        note(f"data.workers = {workers}: {why}")
+    if recipe.train.threads == "auto":
+        busy = 0 if resident or device.kind != "cpu" else workers
+        chosen["train.threads"] = max(1, cores - busy)
+        note(f"train.threads = {chosen['train.threads']}: {cores} usable cores a process, {busy} of them for data workers")
     return recipe.with_values(chosen) if chosen else recipe
 
 
