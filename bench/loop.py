@@ -25,8 +25,9 @@ def interleaved(recipe: dict[str, Any], bare: peers.Run, block: int, blocks: int
     """Milliseconds a step of the bare loop and of liandan: one figure a round, the median over its blocks.
 
     A run of liandan is held after every `block` steps, while the bare loop makes as many; so both meet the same neighbors on the
-    machine. The first block of either warms up and does not count. What liandan does between steps (a row of the metrics every 20
-    steps) is in it; what it does before the first and after the last is not.
+    machine, and the setting of the memory allocator that liandan makes for its process. The first block of either warms up and does
+    not count. What liandan does between steps (a row of the metrics every 20 steps) is in it; what it does before the first and after
+    the last is not.
     """
     ours: list[float] = []
     theirs: list[float] = []
@@ -107,13 +108,12 @@ Case = Callable[[Setting, float | None], tuple[dict[str, Any], peers.Run]]
 
 def measure(setting: Setting) -> Result:
     """Milliseconds a step of both loops, without clipping and with it."""
-    cases: list[tuple[str, Case]] = [("LeNet-5, 28 x 28, batch 256", small), ("GPT 4 x 128, context 64, batch 12", medium)]
+    cases: list[tuple[str, Case, int]] = [("LeNet-5, 28 x 28, batch 256", small, 15), ("GPT 4 x 128, context 64, batch 12", medium, 6)]
     found = Result()
-    for title, case in cases:
+    for title, case, blocks in cases:
         for clip in (None, 1.0):
             recipe, bare = case(setting, clip)
-            block, blocks = setting.pick(20, 4), setting.pick(20, 2)
-            theirs, ours = interleaved(recipe, bare, block, blocks, setting.rounds)
+            theirs, ours = interleaved(recipe, bare, setting.pick(20, 4), setting.pick(blocks, 2), setting.rounds)
             found.lines.append(line(f"{title}, {'no clipping' if clip is None else f'clip_norm {clip:g}'}", theirs, ours))
             say(f"  {found.lines[-1].what}: {found.lines[-1].ratio:.3f}")
     return found

@@ -26,9 +26,10 @@ ROWS: dict[str, Benchmark] = {
         "liandan's training loop against a bare one of a dozen lines (bench/peers/loop.py) with the same model, batch, precision "
         "(float32), fused AdamW and clipping, the data in memory on both sides and made float a batch at a time. A run of liandan is "
         "held after every 20 steps while the bare loop makes 20 of its own in the same process. The figure of a round is the median of "
-        "its 20 blocks, so that what else the machine does weighs on neither side alone. liandan's figure holds what the bare loop does"
-        " not do: a sample order that can be resumed anywhere, the check that loss and gradient are finite before every step, the "
-        "gradient norm, the accuracy, a row of the metrics every 20 steps.",
+        "its blocks, so that what else the machine does weighs on neither side alone. liandan's figure holds what the bare loop does "
+        "not do: a sample order that can be resumed anywhere, the check that loss and gradient are finite before every step, the "
+        "gradient norm, the accuracy, a row of the metrics every 20 steps. The setting of the C library's allocator that liandan makes "
+        "for its process holds for both here; where processes are separate, below, the bare loop runs without it.",
     ),
     "resnet18": Benchmark(
         "bench.resnet18",
