@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing.connection
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -174,8 +175,11 @@ class Loader:
     def _worker_failed(self, error: Exception, dead: list[int], indices: np.ndarray) -> LoaderError:
         names = ", ".join(self.samples.name(int(i)) for i in indices[:4]) + (" ..." if len(indices) > 4 else "")
         text = str(error)
-        if dead:
-            what = f"data worker (pid {', '.join(map(str, dead))}) was killed"
+        # torch may know of a death before the process can be asked for its exit code
+        told = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed|exited)", text)
+        pids = ", ".join(map(str, dead)) or (told[1] if told else "")
+        if pids:
+            what = f"data worker (pid {pids}) was killed"
             todo = "if memory ran out, lower data.workers; then resume"
         elif isinstance(error, _Late) or "timed out" in text:
             what = f"a data worker gave no batch for {self.timeout:g} s"
