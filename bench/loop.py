@@ -25,9 +25,8 @@ def interleaved(recipe: dict[str, Any], bare: peers.Run, block: int, blocks: int
     """Milliseconds a step of the bare loop and of liandan: one figure a round, the median over its blocks.
 
     A run of liandan is held after every `block` steps, while the bare loop makes as many; so both meet the same neighbors on the
-    machine, and the setting of the memory allocator that liandan makes for its process. The first block of either warms up and does
-    not count. What liandan does between steps (a row of the metrics every 20 steps) is in it; what it does before the first and after
-    the last is not.
+    machine. The first block of either warms up and does not count. What liandan does between steps (a row of the metrics every 20
+    steps) is in it; what it does before the first and after the last is not.
     """
     ours: list[float] = []
     theirs: list[float] = []
