@@ -88,7 +88,7 @@ def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recip
         from liandan import tasks
         from liandan.runtime import weights
 
-        values = tasks.recognize(path, weights.here)
+        values = tasks.recognize(path, weights.here, asked_model(overrides))
         if values is None:
             hint = "write a recipe: `liandan recipe show image_classification/tiny` is a start; or run `liandan data check` on the data"
             raise RecipeError(
@@ -96,6 +96,13 @@ def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recip
             )
         return make_recipe(values, overrides), True
     return load_recipe(find(str(target)), overrides), False
+
+
+def asked_model(overrides: Overrides) -> str | None:
+    """The value that overrides give model.name, if they do."""
+    given = overrides if isinstance(overrides, Mapping) else dict(item.partition("=")[::2] for item in overrides)
+    name = given.get("model.name")
+    return name if isinstance(name, str) else None
 
 
 def train(

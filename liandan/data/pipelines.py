@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from liandan.data.chat_pipeline import ChatPipeline
 from liandan.data.image_pipeline import ImagePipeline
 from liandan.data.text_pipeline import TextPipeline
 
-PIPELINES: dict[str, type[ImagePipeline] | type[TextPipeline]] = {"images": ImagePipeline, "text": TextPipeline}
+PIPELINES: dict[str, type[ImagePipeline] | type[TextPipeline] | type[ChatPipeline]] = {
+    "images": ImagePipeline,
+    "text": TextPipeline,
+    "chat": ChatPipeline,
+}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from liandan.data.class_folders import read_class_folders
+from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
 from liandan.data.errors import DataError, suggest
 from liandan.data.files import hidden, walk
 from liandan.data.idx import find_images, read_idx
@@ -22,13 +23,15 @@ READERS: dict[str, Callable[..., Any]] = {
     "idx": read_idx,
     "text": read_text,
     "tokens": read_tokens,
+    "conversations": read_conversations,
 }
 
 _EXPECTED = """  class_folders  a folder with a folder of images for each class
   images         a folder of images
   idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
   text           a .txt file, or a folder of them
-  tokens         a .npy or .bin file of token ids"""
+  tokens         a .npy or .bin file of token ids
+  conversations  questions with their answers: .json, .jsonl, .csv or .parquet in the shape of alpaca, sharegpt, messages or prompt"""
 
 
 def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
@@ -68,6 +71,8 @@ def _looks_like(path: Path) -> str | None:
     if path.is_file():
         if path.name.removesuffix(".gz").endswith("idx3-ubyte"):
             return "idx"
+        if path.suffix.lower() in SUFFIXES:
+            return "conversations" if looks_like_conversations(path) else None
         return {".txt": "text", ".npy": "tokens", ".bin": "tokens"}.get(path.suffix.lower())
     if not path.is_dir():
         return None

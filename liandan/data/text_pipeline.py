@@ -52,20 +52,26 @@ class TextPipeline:
 
         Args:
             source: text, or tokens made elsewhere (whose ids are taken as they are).
-            text: {"tokenizer": "bpe" or "characters", "vocab_size": int, "context": int}.
-            transforms, defaults, cache_limit: not used.
+            text: {"tokenizer": "auto", "bpe" or "characters", "vocab_size": int, "context": int}.
+            defaults: {"tokenizer": JSON} of a model that has one, which "auto" takes.
+            transforms, cache_limit: not used.
 
         Raises:
             DataError: an unknown tokenizer, a vocabulary below 256, a context below 1.
         """
         if not isinstance(source, TextSource | TokenSource):
             raise DataError(f"{source.path}: expected text, found {source.format}; another task, or other data")
-        asked = {"tokenizer": "bpe", "vocab_size": 4096, "context": 128, **(text or {})}
+        asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, **(text or {})}
         context = int(asked["context"])
         if isinstance(source, TokenSource):
             return cls(None, source.vocab_size, context)
-        trained = tokenizers.train(source.pieces(), str(asked["tokenizer"]), int(asked["vocab_size"]))
-        return cls(trained, trained.vocab_size, context)
+        own = (defaults or {}).get("tokenizer")
+        if asked["tokenizer"] == "auto" and own:
+            known = Tokenizer.from_json(own)
+        else:
+            kind = "bpe" if asked["tokenizer"] == "auto" else str(asked["tokenizer"])
+            known = tokenizers.train(source.pieces(), kind, int(asked["vocab_size"]))
+        return cls(known, known.vocab_size, context)
 
     def samples(self, source: TextSource | TokenSource, training: bool) -> WindowSamples:
         """The windows of a split. Text is encoded once and kept under the user's cache folder; raises DataError below 2 tokens."""

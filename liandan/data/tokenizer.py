@@ -2,6 +2,9 @@
 
 bpe          byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): ids 0..255 are the bytes
 characters   a token for every character of the training text; any other character is its UTF-8 bytes, ids 0..255
+model        one that came with a model, taken as it is
+
+The first two end with the RESERVED tokens, which no text is made of: a model that learns to write can later learn to answer.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +24,10 @@ from liandan.data.errors import DataError, suggest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
-KINDS = ("bpe", "characters")
+KINDS = ("bpe", "characters", "model")
+RESERVED = ("<|im_start|>", "<|im_end|>")  # ChatML's: where a message begins, where it ends
 _BYTES = 256
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")  # a byte, where characters have tokens
 _TOGETHER = 32  # pieces encoded at a time: bounds the memory of what the library keeps beside the ids
 
 
@@ -29,7 +35,7 @@ class Tokenizer:
     """A trained tokenizer.
 
     Attributes:
-        kind: "bpe" or "characters".
+        kind: "bpe", "characters" or "model".
         byte_lengths: int64 (vocab_size,), UTF-8 bytes each token stands for; they add up exactly over any encoded text.
     """
 
@@ -62,6 +68,11 @@ class Tokenizer:
         """Ids -> str; bytes that do not make a character come out as U+FFFD."""
         return self._engine.decode([int(i) for i in ids], skip_special_tokens=False)
 
+    def ids(self, tokens: Iterable[str]) -> list[int]:
+        """The ids of those of `tokens` that are in the vocabulary, sorted."""
+        found = (self._engine.token_to_id(token) for token in tokens if token)
+        return sorted({i for i in found if i is not None})
+
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "tokenizer": json.loads(self._engine.to_str())}
 
@@ -85,17 +96,18 @@ def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> T
     Raises:
         DataError: an unknown kind or too small a vocabulary.
     """
-    _check_kind(kind)
-    if kind == "characters":
-        return Tokenizer(kind, _characters(pieces))
-    if vocab_size < _BYTES:
-        raise DataError(f"data.text.vocab_size: expected at least {_BYTES}, one for each byte, got {vocab_size}")
-    return Tokenizer(kind, _bpe(pieces, vocab_size))
+    least = _BYTES + len(RESERVED)
+    _check_kind(kind, KINDS[:2])
+    if kind == "bpe" and vocab_size < least:
+        raise DataError(f"data.text.vocab_size: expected at least {least}, one for each byte and {len(RESERVED)} reserved, got {vocab_size}")
+    engine = _characters(pieces) if kind == "characters" else _bpe(pieces, vocab_size - len(RESERVED))
+    engine.add_special_tokens(list(RESERVED))
+    return Tokenizer(kind, engine)
 
 
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise DataError(f'data.text.tokenizer: no tokenizer "{kind}"; {suggest(kind, KINDS)}')
+def _check_kind(kind: str, known: Sequence[str] = KINDS) -> None:
+    if kind not in known:
+        raise DataError(f'data.text.tokenizer: no tokenizer "{kind}"; {suggest(kind, known)}')
 
 
 def _bpe(pieces: Iterable[str], vocab_size: int) -> Engine:
@@ -128,12 +140,17 @@ def _characters(pieces: Iterable[str]) -> Engine:
 
 
 def _byte_lengths(kind: str, engine: Engine) -> np.ndarray:
-    tokens = sorted(engine.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
-    if [i for _, i in tokens] != list(range(len(tokens))):
-        raise DataError("tokenizer: expected ids 0, 1, 2 ... without gaps")
-    if kind == "bpe":  # its alphabet writes every byte as one printable character
-        return np.array([len(token) for token, _ in tokens], dtype=np.int64)
-    return np.array([1 if i < _BYTES else len(token.encode()) for token, i in tokens], dtype=np.int64)
+    tokens = engine.get_vocab(with_added_tokens=True)
+    added = {str(token.content) for token in engine.get_added_tokens_decoder().values()}
+    decoder = json.loads(engine.to_str())["decoder"]
+    by_byte = kind == "bpe" or (decoder is not None and decoder["type"] == "ByteLevel")
+    lengths = np.zeros(max(tokens.values(), default=-1) + 1, dtype=np.int64)
+    for token, i in tokens.items():
+        if by_byte and token not in added:  # its alphabet writes every byte as one printable character
+            lengths[i] = len(token)
+        else:
+            lengths[i] = 1 if _BYTE_TOKEN.fullmatch(token) else len(token.replace("\u2581", " ").encode())
+    return lengths
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def probe(recipe: Recipe) -> Probe:
 
     check(recipe)
     device = assemble.find_device(recipe)
-    parts = assemble.assemble(recipe, device, weights=weights.find(recipe))
+    parts = assemble.assemble(recipe, device, initial=weights.find(recipe))
     optimizer = optim.build(parts.recipe.optimizer.name, [p for _, p in parts.named], parts.recipe.optimizer.arguments)
     state = State(parts.model, optimizer, parts.task, device, parts.recipe.train.ema, parts.plan.micro_batch_size)
     times: list[float] = []

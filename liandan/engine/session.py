@@ -209,8 +209,9 @@ class Session:
     def new_parts(self) -> assemble.Parts:
         """Assemble, and write down what the run is made of; resolved.yaml last: it says that the rest is there."""
         found = weights.find(self.recipe)
-        parts = assemble.assemble(self.recipe, self.device, weights=found, note=self.note)
+        parts = assemble.assemble(self.recipe, self.device, initial=found, note=self.note)
         if self.device.main:
+            weights.keep(self.recipe, self.layout)
             store.write_text_atomic(self.layout.recipe, to_yaml(self.recipe))
             store.write_json_atomic(self.layout.environment, environment(self.device))
             store.write_json_atomic(self.layout.labels, parts.task.labels)
@@ -237,8 +238,10 @@ class Session:
                 raise Refused(f"{text}\nbring it back, start a new run, or go on with --allow-data-change (the change is written down)")
             self.note(text)
         preprocessing = store.read_json(self.layout.preprocessing)
-        initial = weights.find(recipe) if store.newest_valid(self.layout, lambda _: None) is None else None
-        parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, weights=initial, note=self.note)
+        recipe = weights.at_home(recipe, self.layout)
+        fresh = store.newest_valid(self.layout, lambda _: None) is None  # an adapter's checkpoint is not the whole model
+        initial = weights.find(recipe) if fresh or recipe.model.adapter is not None else None
+        parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, initial=initial, note=self.note)
         if parts.task.labels != store.read_json(self.layout.labels):
             raise Refused("the classes are not those of labels.json: the model's outputs would change their meaning; start a new run")
         self.changed = bool(changes or differences)

@@ -131,7 +131,7 @@ def judge(run: Run) -> dict[str, float]:
             run.stopped if alone else lambda: False, lambda done: run.watch({"evaluated": done}),
         )  # fmt: skip
         parts.model.eval()
-        shown = parts.task.show(parts.model, parts.pipeline, parts.recipe.seed, parts.device)
+        shown = parts.task.show(parts.model, parts.pipeline, parts.val, parts.recipe.seed, parts.device)
     parts.keep_samples(progress.step, shown)
     progress.evaluated = progress.step
     chosen = parts.plan.metrics

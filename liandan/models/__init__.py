@@ -3,6 +3,7 @@
     liandan/lenet5  liandan/gpt  liandan/dcgan        files of this room
     timm/<name>[.<tag>]                               timm.list_models()
     torchvision/<name>                                torchvision.models.list_models(module=torchvision.models)
+    hf/<folder>                                       a language model of transformers, on this machine
 
 Nothing here fetches: a model is built with fresh weights, and `weights.load_weights` fills it from a local file.
 Importing this package imports neither torch nor timm nor torchvision.
@@ -16,6 +17,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,8 @@ def resolve(name: str) -> Builder:
         module, attribute = NAMES[name].split(":")
         return getattr(importlib.import_module(module), attribute)
     prefix, _, short = name.partition("/")
+    if prefix == "hf":
+        return _hugging_face().builder(short)
     if prefix == "timm" and short in _LIBRARIES["timm"](_library("timm", name)):
         return _timm_builder(short)
     if prefix == "timm" and _timm_tagged(short, _library("timm", name)):
@@ -149,7 +153,13 @@ def defaults(name: str) -> dict[str, Any]:
         return dict(DEFAULTS[name])
     resolve(name)  # unknown names fail here, with the nearest
     prefix, _, short = name.partition("/")
+    if prefix == "hf":
+        return _hugging_face().defaults(Path(short))
     return _timm_defaults(short) if prefix == "timm" else _torchvision_defaults(short)
+
+
+def _hugging_face() -> ModuleType:
+    return importlib.import_module("liandan.models.huggingface")
 
 
 def _nearest(word: str, choices: Iterable[str]) -> str | None:
@@ -171,7 +181,7 @@ def _unknown(name: str) -> str:
     near = near or [n for w in difflib.get_close_matches(word, by_short, n=1) for n in by_short[w]]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     if slash and prefix not in {"liandan", *_LIBRARIES}:
-        hint += f" A name starts with liandan/, {'/, '.join(_LIBRARIES)}/."
+        hint += f" A name starts with liandan/, hf/, {'/, '.join(_LIBRARIES)}/."
     return f"no model {name!r}.{hint} `liandan model list` shows them all."
 
 

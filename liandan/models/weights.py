@@ -95,7 +95,9 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     report = Report(unexpected=[n for n in found if n not in own])
     for name, tensor in own.items():
         if name not in found:
-            if not name.endswith("num_batches_tracked"):  # absent from files older than PyTorch 0.4.1, and of no use for prediction
+            # absent from files older than PyTorch 0.4.1, and of no use for prediction; or tied to a tensor that is there
+            tied = any(other in found and tensor.data_ptr() == own[other].data_ptr() for other in own if other != name)
+            if not name.endswith("num_batches_tracked") and not tied:
                 report.missing.append(name)
         elif found[name].shape == tensor.shape:
             if found[name].is_floating_point() != tensor.is_floating_point():
@@ -129,6 +131,8 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a weights file by name, on the CPU, as they stand in the file. Errors as in `load_weights`."""
     path = Path(path)
+    if path.is_dir() and (parts := sorted(path.glob("*.safetensors"))):
+        return {name: tensor for part in parts for name, tensor in _read_safetensors(part).items()}
     if not path.is_file():
         raise WeightsError(f"{path}: expected a weights file, found {'a directory' if path.is_dir() else 'nothing'}; check `model.weights`")
     if path.suffix in SAFETENSORS:

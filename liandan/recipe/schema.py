@@ -221,11 +221,13 @@ class Transforms(Section):
 
 
 class TextData(Section):
-    tokenizer: Literal["bpe", "characters"] = Field(
-        default="bpe", description="tokens: pieces learned by byte-pair encoding, or single characters"
+    tokenizer: Literal["auto", "bpe", "characters"] = Field(
+        default="auto",
+        description="tokens: pieces learned by byte-pair encoding, or single characters; auto: those of the model, bpe when it has none",
     )
     vocab_size: Count = Field(default=4096, description="number of tokens to learn (bpe)")
     context: Count = Field(default=128, description="length of a training sequence (tokens)")
+    template: Text = Field(default="auto", description="how a conversation is written: chatml or plain; auto: the model's own way, else chatml")
 
 
 class Data(Section):
@@ -244,11 +246,13 @@ class Data(Section):
 
 class Model(Named):
     name: Text = Field(
-        description="timm/..., torchvision/... or liandan/...; other keys: its keyword arguments", examples=["liandan/lenet5"]
+        description="timm/..., torchvision/..., liandan/... or hf/<folder>; other keys: its keyword arguments", examples=["liandan/lenet5"]
     )
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")
     freeze: Names = Field(default=(), description="parts that do not learn: prefixes of parameter names, or backbone")
-    adapter: None = Field(default=None, description="small trainable parts beside frozen weights; null for none")
+    adapter: Named | None = Field(
+        default=None, description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none"
+    )
 
 
 class Train(Section):

@@ -79,6 +79,22 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
         raise _failure(str(path), path, error, len(content)) from error
 
 
+def copy_file(source: Path, destination: Path) -> None:
+    """A copy of a file, complete or not at all, on the disk when this returns. Raises StoreError."""
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(source, temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, destination)
+        _sweep_beside(destination)
+        _flush_folder(destination.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _failure(str(destination), destination, error, source.stat().st_size) from error
+
+
 def _sweep_beside(path: Path) -> None:
     """Delete the temporary files that killed writers of `path` left."""
     for left in path.parent.iterdir():

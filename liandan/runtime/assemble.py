@@ -19,11 +19,13 @@ from liandan.data.loader import Loader, Samples
 from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
 from liandan.data.split import hold_out
+from liandan.models import adapter
 from liandan.models.freeze import freeze
 from liandan.models.weights import load_weights
 from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
+from liandan.runtime import weights
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
 
@@ -149,6 +151,8 @@ def check(recipe: Recipe) -> list[Fault]:
         builder = inspect.signature(models.resolve(recipe.model.name))
         ours = [n for n, p in builder.parameters.items() if p.default is p.empty]  # what has no default is told by the task
         faults += check_arguments(recipe.model.arguments, builder, "model", document, skip=ours)
+        if recipe.model.adapter is not None:
+            faults += named_faults(recipe, "model.adapter", recipe.model.adapter, dict.fromkeys(adapter.NAMES, adapter.signature()))
     except models.ModelError as error:
         faults.append(Fault("model.name", document.lines.get("model.name", ""), "the name of a model", recipe.model.name, str(error)))
     for split in ("train", "eval"):
@@ -186,7 +190,7 @@ def assemble(
     *,
     splits: Splits | None = None,
     preprocessing: dict[str, Any] | None = None,
-    weights: Path | None = None,
+    initial: Path | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Parts:
     """Parts of a run on `device`.
@@ -195,7 +199,7 @@ def assemble(
         recipe: with `auto` where nobody decided; the parts' own recipe has none left.
         splits: already read, or None to read them here.
         preprocessing: of the run that goes on (preprocessing.json), or None to fit it to the data.
-        weights: a local file for model.weights, already found.
+        initial: a local file or folder for model.weights, already found.
         note: told each choice `auto` made, with its reason.
     """
     splits = splits or read_splits(recipe)
@@ -206,9 +210,10 @@ def assemble(
     labels = getattr(splits.train, "labels", None)
     task = task_type({"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None, labels, pipeline.describe())
     model = build_model(recipe, task)
-    if weights is not None:
-        report = load_weights(model, weights)
+    if initial is not None:
+        report = load_weights(model, initial)
         note(str(report))
+    model = adapted(recipe, model)
     recipe = resolve(recipe, model, device, note)
     held = freeze(model, recipe.model.freeze).modules if recipe.model.freeze else ()
     frozen = [model.get_submodule(name) for name in held] + task.frozen_modules(model)
@@ -235,7 +240,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         split: steps if isinstance(steps, str) else [{"name": s.name, **s.arguments} for s in steps]
         for split, steps in (("train", recipe.data.transforms.train), ("eval", recipe.data.transforms.eval))
     }
-    defaults = dict(models.defaults(recipe.model.name))
+    defaults = {**models.defaults(recipe.model.name), **weights.preprocessing(recipe)}
     given = recipe.model.arguments
     if "in_chans" in given:
         defaults["channels"] = given["in_chans"]
@@ -261,6 +266,15 @@ def build_model(recipe: Recipe, task: Task) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL))
         return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
+
+
+def adapted(recipe: Recipe, model: nn.Module) -> nn.Module:
+    """The model with the recipe's adapter, if it has one, whose initial weights are drawn from the seed alone."""
+    if recipe.model.adapter is None:
+        return model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
+        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments)
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:

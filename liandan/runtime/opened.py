@@ -16,10 +16,11 @@ from liandan.data.files import walk
 from liandan.data.image_files import usable
 from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
+from liandan.models.weights import load_weights
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
-from liandan.runtime import assemble
+from liandan.runtime import assemble, weights
 from liandan.runtime.device import Device
 from liandan.runtime.judge import evaluate_split
 from liandan.runtime.plan import make_plan
@@ -94,7 +95,7 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     """
     if not layout.resolved.exists():
         raise RunError(f"{layout.root} is not a run that can be opened: it has no resolved.yaml")
-    recipe = load_recipe(layout.resolved)
+    recipe = weights.at_home(load_recipe(layout.resolved), layout)
     device = assemble.find_device(recipe if recipe.device == "cpu" or torch.cuda.is_available() else recipe.with_values({"device": "auto"}))
     device.precision = str(recipe.train.precision)
     torch.set_num_threads(int(recipe.train.threads))
@@ -103,6 +104,11 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     loss = {"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None
     task = task_type(loss, store.read_json(layout.labels), pipeline.describe())
     model = assemble.build_model(recipe, task)
+    if recipe.model.adapter is not None:
+        initial = weights.find(recipe)
+        if initial is not None:
+            load_weights(model, initial)
+        model = assemble.adapted(recipe, model)
     pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
     folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
     if folder is None or store.verify(folder) is not None:

@@ -1,10 +1,12 @@
-"""Where a recipe's model.weights lie on this machine: a file, another run, or a model library's own."""
+"""Where a recipe's model.weights lie on this machine: a file, another run, a model's folder, or a model library's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from liandan import sources
+from liandan.models.huggingface import FILES
 from liandan.models.pretrained import published
 from liandan.recipe import Fault, Recipe, RecipeError
 from liandan.runs import layout as layouts
@@ -17,8 +19,13 @@ def here(model: str) -> bool:
     return where is not None and sources.cached(*where) is not None
 
 
+_RUN = "run:"
+_FOLDER = "hf/"  # a model that is a folder, with its weights in it
+_KEPT = 2 * 10**9  # bytes of frozen weights that a run directory holds itself
+
+
 def find(recipe: Recipe) -> Path | None:
-    """The local file of the recipe's initial weights; None for `none`.
+    """The local file (or folder) of the recipe's initial weights; None for `none`.
 
     Raises:
         RecipeError: the file or run is not there.
@@ -27,13 +34,15 @@ def find(recipe: Recipe) -> Path | None:
     wanted = recipe.model.weights
     if wanted == "none":
         return None
+    if wanted == "pretrained" and recipe.model.name.startswith(_FOLDER):
+        return Path(recipe.model.name.removeprefix(_FOLDER))
     if wanted == "pretrained":
         where = published(recipe.model.name)
         if where is None:
             raise _fault(recipe, "a model that has published weights", f"{recipe.model.name} has none; use model.weights=none or a file")
         return sources.hub_file(*where)
-    if wanted.startswith("run:"):
-        layout = layouts.find(wanted.removeprefix("run:"))
+    if wanted.startswith(_RUN):
+        layout = layouts.find(wanted.removeprefix(_RUN))
         pointer = store.read_pointer(layout.best) or store.read_pointer(layout.last)
         if pointer is None:
             raise _fault(recipe, "a run with a checkpoint", f"{layout.root} has none")
@@ -46,6 +55,40 @@ def find(recipe: Recipe) -> Path | None:
             f"there is no file {path}; check the path, or use model.weights=none to start from scratch",
         )
     return path
+
+
+def preprocessing(recipe: Recipe) -> dict[str, Any]:
+    """What a run that lends its weights lends besides: {"tokenizer": JSON} of a language model, else {}."""
+    if not recipe.model.weights.startswith(_RUN):
+        return {}
+    kept = store.read_json(layouts.find(recipe.model.weights.removeprefix(_RUN)).preprocessing)
+    return {"tokenizer": kept["tokenizer"]} if kept.get("tokenizer") else {}
+
+
+def keep(recipe: Recipe, layout: layouts.Layout) -> None:
+    """Copy into the run's base/ what its model's folder holds that the run cannot do without: how it is built and, where an adapter
+    learns beside them, the frozen weights.
+
+    Raises:
+        RecipeError: they are too large for a run directory.
+    """
+    if not recipe.model.name.startswith(_FOLDER):
+        return
+    folder = Path(recipe.model.name.removeprefix(_FOLDER))
+    if folder.resolve() == layout.base.resolve():
+        return
+    tensors = sorted(folder.glob("*.safetensors*")) if recipe.model.adapter is not None else []
+    if sum(path.stat().st_size for path in tensors) > _KEPT:
+        raise _fault(recipe, f"frozen weights of at most {_KEPT / 1e9:g} GB beside an adapter", f"{folder} holds more, which is not supported yet")
+    layout.base.mkdir(exist_ok=True)
+    for path in [*(folder / name for name in FILES), *tensors]:
+        if path.is_file():
+            store.copy_file(path, layout.base / path.name)
+
+
+def at_home(recipe: Recipe, layout: layouts.Layout) -> Recipe:
+    """The recipe of a run, with its model's folder in the run directory, wherever that has been moved."""
+    return recipe.with_values({"model.name": f"{_FOLDER}{layout.base}"}) if layout.base.is_dir() else recipe
 
 
 def _fault(recipe: Recipe, expected: str, hint: str) -> RecipeError:

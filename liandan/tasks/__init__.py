@@ -12,6 +12,7 @@ from liandan.tasks.task import Task, Turn, World
 TASKS = {
     "image_classification": "liandan.tasks.image_classification:ImageClassification",
     "language_model": "liandan.tasks.language_model:LanguageModel",
+    "sft": "liandan.tasks.sft:SFT",
     "gan": "liandan.tasks.gan:Gan",
 }
 
@@ -26,14 +27,15 @@ def resolve(name: str) -> type[Task]:
     return getattr(importlib.import_module(module), attribute)
 
 
-def recognize(path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
+def recognize(path: Path, has_weights: Callable[[str], bool], model: str | None = None) -> dict[str, Any] | None:
     """The recipe for plain data: the first task of the table that knows what to do with `path`, or None.
 
     Args:
         has_weights: whether a model's pretrained weights are on this machine already.
+        model: the name of the model that is asked for, if one is: what suits the data may depend on it.
     """
     for name in TASKS:
-        values = resolve(name).recognize(path, has_weights)
+        values = resolve(name).recognize(path, has_weights, model)
         if values is not None:
             return {"version": 1, "task": name, **values}
     return None

@@ -46,7 +46,7 @@ class ImageClassification(Task):
     losses: ClassVar = {"cross_entropy": cross_entropy}
 
     @classmethod
-    def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
+    def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
         if not path.is_dir():
             return None
         try:

@@ -43,7 +43,7 @@ class LanguageModel(Task):
     losses: ClassVar = {"next_token": next_token}
 
     @classmethod
-    def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
+    def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
         if not (path.is_file() and path.suffix.lower() == ".txt"):
             return None
         # a token is about three bytes of Chinese or four of English; context and vocabulary grow with the text
@@ -105,7 +105,7 @@ class LanguageModel(Task):
             for i, prompt in enumerate(inputs)
         ]
 
-    def show(self, model: nn.Module, pipeline: Any, seed: int, world: World) -> dict[str, str | bytes]:
+    def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         start = pipeline.encode("\n").tolist()
         return {".txt": "\n\n".join(self._continue(model, pipeline, start, mix(seed, i), world).strip("\n") for i in range(_SHOWN)) + "\n"}
 

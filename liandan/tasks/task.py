@@ -70,8 +70,13 @@ class Task:
         self.loss_arguments = arguments
 
     @classmethod
-    def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
-        """A recipe's values for plain data at `path`, or None when this is not data for this task."""
+    def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
+        """A recipe's values for plain data at `path`, or None when this is not data for this task.
+
+        Args:
+            has_weights: whether a model's pretrained weights are on this machine already.
+            model: the name of the model that is asked for, if one is.
+        """
         return None
 
     def model_arguments(self) -> dict[str, Any]:
@@ -139,8 +144,11 @@ class Task:
         with torch.no_grad(), world.autocast():
             return self.decode(self.forward(model, {name: batch[name] for name in self.inputs}))
 
-    def show(self, model: nn.Module, pipeline: Any, seed: int, world: World) -> dict[str, str | bytes]:
-        """Samples to look at beside the curves, {file suffix: text or PNG bytes}; the same samples at every evaluation."""
+    def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
+        """Samples to look at beside the curves, {file suffix: text or PNG bytes}: the same ones at every evaluation.
+
+        `samples` is the validation split.
+        """
         return {}
 
     def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:

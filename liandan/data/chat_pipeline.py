@@ -1,0 +1,173 @@
+"""Conversations -> tokens with a weight each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from liandan.data import tokenizer as tokenizers
+from liandan.data.conversations import Conversation, ConversationSource, Message
+from liandan.data.errors import DataError, suggest
+from liandan.data.protocols import Batch, Sample
+from liandan.data.template import TEMPLATES, Encoded, Template
+from liandan.data.tokenizer import Tokenizer
+
+
+class ChatPipeline:
+    """From conversations to token sequences, the same for training, evaluation, chat and server.
+
+    Attributes:
+        tokenizer: the model's own, or one trained on the training split.
+        template: how messages are written for the model.
+        context: most tokens of a sequence; a longer conversation is cut there.
+    """
+
+    kind = "chat"
+
+    def __init__(self, tokenizer: Tokenizer, template: Template, context: int) -> None:
+        self.tokenizer, self.template, self.context = tokenizer, template, context
+
+    @classmethod
+    def fit(
+        cls,
+        source: ConversationSource,
+        *,
+        transforms: Mapping[str, Any] | None = None,
+        text: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        cache_limit: int = 0,
+    ) -> ChatPipeline:
+        """The model's tokenizer and chat template where it has them, else a tokenizer trained on `source`, and ChatML.
+
+        Args:
+            source: the training split.
+            text: {"tokenizer": auto, bpe or characters; "vocab_size": int; "context": int; "template": auto, a name of TEMPLATES}.
+            defaults: of the model, see `models.defaults`: {"tokenizer": JSON, "chat_template": Jinja or None, "special_tokens": {name:
+                text}, "stops": [texts]}.
+            transforms, cache_limit: not used.
+
+        Raises:
+            DataError: data that is no conversations, an unknown template, or a template that does not suit them.
+        """
+        if not isinstance(source, ConversationSource):
+            raise DataError(f"{source.path}: expected conversations, found {source.format}; another task, or other data")
+        asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto", **(text or {})}
+        own = defaults or {}
+        special = dict(own.get("special_tokens") or {})
+        if asked["tokenizer"] == "auto" and own.get("tokenizer"):
+            tokenizer = Tokenizer.from_json(own["tokenizer"])
+        else:
+            kind = "bpe" if asked["tokenizer"] == "auto" else str(asked["tokenizer"])
+            pieces = (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
+            tokenizer = tokenizers.train(pieces, kind, int(asked["vocab_size"]))
+        if asked["template"] == "auto":
+            jinja = own.get("chat_template") or TEMPLATES["chatml"]
+        elif asked["template"] in TEMPLATES:
+            jinja = TEMPLATES[asked["template"]]
+        else:
+            raise DataError(f'data.text.template: no template "{asked["template"]}"; {suggest(asked["template"], ["auto", *TEMPLATES])}')
+        stops = tokenizer.ids([*own.get("stops", ()), *tokenizers.RESERVED[1:], *(special.get(k, "") for k in ("eos_token",))])
+        if not stops:
+            raise DataError("the tokenizer has no token that ends an answer; choose data.text.tokenizer=bpe, which brings one")
+        return cls(tokenizer, Template(jinja, tokenizer, special, stops), int(asked["context"]))
+
+    def samples(self, source: ConversationSource, training: bool) -> ChatSamples:
+        """The sequences of a split; raises DataError, with its row, for a conversation that the template does not take."""
+        return ChatSamples(source, self.template, self.context)
+
+    def encode(self, text: str) -> np.ndarray:
+        """A user's message -> int64 (T,), as far as the opening of the answer."""
+        return self.prompt([Message("user", text)])
+
+    def prompt(self, messages: Sequence[Message]) -> np.ndarray:
+        """Messages with the user's last -> int64 (T,), to be continued: token for token what training gave before an answer."""
+        return self.template.encode(list(messages)).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def example(self, prompt: str) -> Sample:
+        """{"ids", "weights"} of a user's message; `collate` makes the batch."""
+        ids = self.encode(prompt)
+        return {"ids": torch.from_numpy(ids), "weights": torch.ones(len(ids))}
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """See `collate`."""
+        return collate(samples)
+
+    def describe(self) -> dict[str, Any]:
+        """What a model must be told: {"vocab_size": n, "context": c}; and the ids that end an answer, {"stops": [...]}."""
+        return {"vocab_size": self.tokenizer.vocab_size, "context": self.context, "stops": list(self.template.stops)}
+
+    def to_json(self) -> dict[str, Any]:
+        template = {"jinja": self.template.jinja, "special_tokens": self.template.special, "stops": list(self.template.stops)}
+        return {"kind": self.kind, "context": self.context, "tokenizer": self.tokenizer.to_json(), "template": template}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], cache_limit: int = 0) -> ChatPipeline:
+        """The pipeline `to_json` described."""
+        tokenizer, kept = Tokenizer.from_json(values["tokenizer"]), values["template"]
+        template = Template(kept["jinja"], tokenizer, kept["special_tokens"], kept["stops"])
+        return cls(tokenizer, template, int(values["context"]))
+
+
+class ChatSamples:
+    """Conversations as token sequences, encoded once.
+
+    Attributes:
+        cut: how many conversations are longer than the context, of which the rest is left out.
+    """
+
+    resident = True
+
+    def __init__(self, source: ConversationSource, template: Template, context: int) -> None:
+        self.source, self.cut = source, 0
+        self._encoded = [self._one(source.messages(i), template, context, source.name(i)) for i in range(len(source))]
+
+    def _one(self, messages: Conversation, template: Template, context: int, name: str) -> Encoded:
+        try:
+            whole = template.encode(messages)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+        self.cut += len(whole.ids) > context + 1
+        return Encoded(whole.ids[: context + 1], whole.weights[: context + 1])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(one.ids.nbytes + one.weights.nbytes for one in self._encoded)
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def sample(self, index: int, key: int | None = None) -> Sample:
+        """{"ids": int64 (T,), "weights": float32 (T,)}, at most context + 1 tokens."""
+        one = self._encoded[index]
+        return {"ids": torch.from_numpy(one.ids), "weights": torch.from_numpy(one.weights)}
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """See `collate`."""
+        return collate(samples)
+
+    def batch(self, indices: np.ndarray, keys: np.ndarray | None = None) -> Batch:
+        """See protocols.Samples.batch."""
+        return collate([self.sample(int(i)) for i in indices])
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Token sequences -> a batch.
+
+    Returns:
+        ids: int64 (B, T), padded with 0 at the end to the longest.
+        weights: float32 (B, T), padded with 0.
+        length: int64 (B,), tokens of each.
+    """
+    length = torch.tensor([len(sample["ids"]) for sample in samples], dtype=torch.int64)
+    ids = torch.nn.utils.rnn.pad_sequence([sample["ids"] for sample in samples], batch_first=True)
+    weights = torch.nn.utils.rnn.pad_sequence([sample["weights"] for sample in samples], batch_first=True)
+    return {"ids": ids, "weights": weights, "length": length}

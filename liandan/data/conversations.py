@@ -1,0 +1,258 @@
+"""Format `conversations`: questions and answers, one conversation a row of JSON, JSONL, CSV or parquet.
+
+Four shapes of a row are known, and told apart by their keys:
+
+    alpaca      {"instruction": ..., "input": ..., "output": ..., "system": ..., "history": [[question, answer], ...]}
+    sharegpt    {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}], "system": ...}
+    messages    {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ..., "loss_weight": 1.0}]}
+    prompt      {"prompt": ..., "completion": ...}
+
+Whatever the shape, a conversation becomes messages in turn: perhaps a system message, then user and assistant, the assistant last.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liandan.data.errors import DataError
+from liandan.data.fingerprint import digest, file_digest
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+_LISTED = 20  # bad rows told; the rest are counted
+_ROLES = {
+    "system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant", "model": "assistant",
+}  # fmt: skip
+_SHAPES = {
+    "instruction": '{"instruction": "question", "input": "", "output": "answer"}',
+    "conversations": '{"conversations": [{"from": "human", "value": "question"}, {"from": "gpt", "value": "answer"}]}',
+    "messages": '{"messages": [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]}',
+    "prompt": '{"prompt": "question", "completion": "answer"}',
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: who speaks, what is said, and how much each of its tokens weighs in the loss (assistants' alone do)."""
+
+    role: str
+    content: str
+    loss_weight: float = 1.0
+
+
+Conversation = list[Message]
+
+
+class BadRow(ValueError):
+    """A row that is no conversation; the text says why."""
+
+
+@dataclass(frozen=True)
+class ConversationSource:
+    """Conversations of one file.
+
+    Attributes:
+        rows: where each conversation stands: the row's number, from 1 (of JSONL and CSV: the line's).
+        checksum: sha256 of the file.
+    """
+
+    path: Path
+    conversations: list[Conversation] = field(repr=False)
+    rows: np.ndarray
+    checksum: str
+
+    format = "conversations"
+    labels = None
+    targets = None
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    def messages(self, i: int) -> Conversation:
+        """The i-th conversation."""
+        return self.conversations[i]
+
+    def target(self, i: int) -> int | None:
+        return None
+
+    def name(self, i: int) -> str:
+        """ "qa.json:12", its row."""
+        return f"{self.path.name}:{int(self.rows[i])}"
+
+    def subset(self, indices: np.ndarray) -> ConversationSource:
+        return ConversationSource(self.path, [self.conversations[int(i)] for i in indices], self.rows[indices], self.checksum)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"format": self.format, "count": len(self), "content": self.checksum, "rows": digest([row] for row in self.rows.tolist())}
+
+    def manifest(self) -> list[list[Any]]:
+        return [[self.path.name, self.path.stat().st_size, self.checksum]]
+
+
+def read_conversations(path: Path) -> ConversationSource:
+    """Read and judge every row.
+
+    Raises:
+        DataError: no row, or bad rows: the first twenty with their place and what is wrong, the number of the others, and what a row
+            should look like.
+    """
+    found: list[Conversation] = []
+    rows: list[int] = []
+    bad: list[str] = []
+    last = ""
+    for number, row in _rows(path):
+        try:
+            found.append(conversation(row))
+            rows.append(number)
+        except BadRow as error:
+            bad.append(f"  {path.name}:{number}: {error}")
+            last = _shape(row)
+    if bad:
+        more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+        listed = "\n".join(bad[:_LISTED])
+        raise DataError(f"{path}: {len(bad)} of {len(bad) + len(found)} rows are no conversations:\n{listed}{more}\na row looks like {last}")
+    if not found:
+        raise DataError(f"{path}: expected conversations, found none; a row looks like {_SHAPES['instruction']}")
+    return ConversationSource(path, found, np.array(rows, dtype=np.int64), file_digest(path))
+
+
+def looks_like_conversations(path: Path) -> bool:
+    """Whether the first row of a file has the keys of a conversation."""
+    try:
+        _, row = next(iter(_rows(path)))
+    except (DataError, StopIteration):
+        return False
+    return isinstance(row, Mapping) and any(key in row for key in _SHAPES)
+
+
+def conversation(row: Any) -> Conversation:
+    """One row -> its messages; raises BadRow."""
+    if not isinstance(row, Mapping):
+        raise BadRow(f"expected an object with keys, got {type(row).__name__}")
+    if "messages" in row:
+        turns = [_message(turn, "role", "content") for turn in _list(row, "messages")]
+    elif "conversations" in row:
+        turns = [_message(turn, "from", "value") for turn in _list(row, "conversations")]
+    elif "instruction" in row:
+        turns = _alpaca(row)
+    elif "prompt" in row:
+        turns = [Message("user", _text(row, "prompt")), Message("assistant", _text(row, "completion"))]
+    else:
+        raise BadRow(f"expected one of the keys {', '.join(_SHAPES)}; got {', '.join(map(str, row)) or 'no key'}")
+    if row.get("system") and turns and turns[0].role != "system":
+        turns.insert(0, Message("system", _text(row, "system")))
+    _judge(turns)
+    return turns
+
+
+def _alpaca(row: Mapping[str, Any]) -> Conversation:
+    turns: Conversation = []
+    for pair in row.get("history") or []:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+            raise BadRow(f"history: expected [question, answer] pairs, got {pair!r:.60}")
+        turns += [Message("user", pair[0]), Message("assistant", pair[1])]
+    question, more = _text(row, "instruction"), row.get("input") or ""
+    if not isinstance(more, str):
+        raise BadRow(f"input: expected text, got {type(more).__name__}")
+    return [*turns, Message("user", f"{question}\n{more}" if more else question), Message("assistant", _text(row, "output"))]
+
+
+def _message(turn: Any, role: str, content: str) -> Message:
+    if not isinstance(turn, Mapping) or role not in turn or content not in turn:
+        raise BadRow(f'expected {{"{role}": ..., "{content}": ...}}, got {turn!r:.60}')
+    if turn[role] not in _ROLES:
+        raise BadRow(f"{role}: expected one of {', '.join(_ROLES)}; got {turn[role]!r:.40}")
+    weight = turn.get("loss_weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+        raise BadRow(f"loss_weight: expected a number of 0 or more, got {weight!r:.40}")
+    return Message(_ROLES[turn[role]], _text(turn, content), float(weight))
+
+
+def _judge(turns: Conversation) -> None:
+    spoken = [turn.role for turn in turns if turn.role != "system"]
+    if [turn.role for turn in turns[1:]].count("system"):
+        raise BadRow("a system message stands first or nowhere")
+    expected = ["user", "assistant"] * (len(spoken) // 2)
+    if not spoken or spoken != expected:
+        raise BadRow(f"expected user and assistant in turn, the assistant last; got {', '.join(spoken) or 'no turn'}")
+    if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
+        raise BadRow("the answer is empty")
+
+
+def _list(row: Mapping[str, Any], key: str) -> list[Any]:
+    if not isinstance(row[key], list):
+        raise BadRow(f"{key}: expected a list of turns, got {type(row[key]).__name__}")
+    return row[key]
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    if not isinstance(row.get(key), str):
+        raise BadRow(f'"{key}": expected text, got {type(row[key]).__name__ if key in row else "no such key"}')
+    return row[key]
+
+
+def _shape(row: Any) -> str:
+    known = next((key for key in _SHAPES if isinstance(row, Mapping) and key in row), "instruction")
+    return _SHAPES[known]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """(row number, row) of a file; raises DataError where it is not what its name says."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix == ".csv":
+                csv.field_size_limit(sys.maxsize)
+                rows = csv.DictReader(file)
+                for row in rows:
+                    yield rows.line_num, {key: value for key, value in row.items() if key is not None}
+            elif suffix == ".jsonl":
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield number, _line(path, number, line)
+            else:
+                whole = json.load(file)
+                if not isinstance(whole, list):
+                    raise DataError(f"{path}: expected a list of rows, got {type(whole).__name__}")
+                yield from enumerate(whole, 1)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 ({error.reason} at byte {error.start:,}); save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: expected JSON; line {error.lineno}: {error.msg}") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: expected CSV; {error}") from error
+    except RecursionError:
+        raise DataError(f"{path}: expected JSON of a few levels, got one nested deeper than can be read") from None
+
+
+def _line(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number}: expected one JSON object a line; {error.msg} at character {error.pos + 1}") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise DataError(f'{path}: parquet needs pyarrow: pip install "liandan[text]"') from error
+    try:
+        number = 0
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except ArrowException as error:
+        raise DataError(f"{path}: expected parquet; {error}") from error

@@ -1,0 +1,122 @@
+"""hf/<folder>: a causal language model of transformers, from a folder as `save_pretrained` leaves it. Nothing is fetched, no code of the folder is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liandan.models import ModelError
+
+# of a folder, besides its weights: what it takes to build the model and to write text for it
+FILES = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+)  # fmt: skip
+
+
+class CausalLM(nn.Module):
+    """A model of transformers behind the face of ours: tokens in, logits out. Its tensors keep the names of the folder's files.
+
+    Args:
+        inner: a model with `forward(input_ids, past_key_values, use_cache)`.
+        context: most tokens it is to see.
+    """
+
+    def __init__(self, inner: Any, context: int) -> None:
+        super().__init__()
+        self._modules = inner._modules  # its own children, under their own names
+        self._inner = (inner,)  # in a tuple: it is no child itself
+        self.context = context
+
+    def train(self, mode: bool = True) -> CausalLM:
+        super().train(mode)
+        self._inner[0].training = mode
+        return self
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, T, vocabulary) of the token after each of ids int64 (B, T). Padding stands at the end, where causal attention
+        does not look."""
+        return self._inner[0](input_ids=ids, use_cache=False).logits
+
+    def new_cache(self, batch: int, length: int | None = None) -> Any:
+        """An empty cache of keys and values, which grows."""
+        from transformers import DynamicCache
+
+        return DynamicCache()
+
+    def step(self, tokens: Tensor, cache: Any = None) -> Tensor:
+        """Logits (B, vocabulary) after the last of tokens (B, T): what `sampling.generate` walks on."""
+        with torch.no_grad():
+            out = self._inner[0](input_ids=tokens, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
+        return out.logits[:, -1].float()
+
+
+def builder(folder: str) -> Any:
+    """The builder of the model of a folder, with fresh weights."""
+
+    def build(*, context: int | None = None) -> nn.Module:
+        from transformers import AutoModelForCausalLM
+
+        config = read_config(Path(folder))
+        config.use_cache = False
+        try:
+            inner = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False)
+        except (ValueError, KeyError, ImportError, AttributeError) as error:
+            raise ModelError(f"hf/{folder}: transformers cannot build it: {str(error).splitlines()[0]}") from error
+        longest = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+        return CausalLM(inner, min(context or longest, longest))
+
+    return build
+
+
+def read_config(folder: Path) -> Any:
+    """config.json of a folder; raises ModelError."""
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise ModelError(f'hf/{folder} needs transformers ({error}): pip install "liandan[text]"') from error
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"hf/{folder}: expected a folder with config.json, as transformers' save_pretrained leaves it; found none")
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelError(f"hf/{folder}: config.json is of no model that transformers knows: {str(error).splitlines()[0]}") from error
+
+
+def defaults(folder: Path) -> dict[str, Any]:
+    """The model's own tokenizer (as liandan.data.tokenizer keeps it), chat template, special tokens and tokens that end an answer."""
+    tokenizer = _json(folder / "tokenizer.json")
+    if tokenizer is None:
+        raise ModelError(f"hf/{folder}: expected tokenizer.json, found none; `AutoTokenizer.from_pretrained(...).save_pretrained` writes it")
+    told = _json(folder / "tokenizer_config.json") or {}
+    special = {key: text for key in ("bos_token", "eos_token", "pad_token", "unk_token") if (text := _token(told.get(key)))}
+    template = told.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        template = next((t["template"] for t in template if t.get("name") == "default"), None)
+    if (folder / "chat_template.jinja").is_file():
+        template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    names = {token["id"]: token["content"] for token in tokenizer.get("added_tokens", [])}
+    ends = [(_json(folder / file) or {}).get("eos_token_id") for file in ("generation_config.json", "config.json")]
+    ids = [i for end in ends for i in (end if isinstance(end, list) else [end]) if i is not None]
+    return {
+        "tokenizer": {"kind": "model", "tokenizer": tokenizer},
+        "chat_template": template,
+        "special_tokens": special,
+        "stops": sorted({names[i] for i in ids if i in names}),
+    }
+
+
+def _token(value: Any) -> str | None:
+    return value.get("content") if isinstance(value, dict) else value
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: expected JSON: {error}") from error

@@ -1,0 +1,119 @@
+"""Supervised fine-tuning: learn to answer, from questions with their answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
+from liandan.models import sampling
+from liandan.tasks.language_model import next_token
+from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
+
+_NOTHING = -100  # a target that is given or is padding
+_NEW_TOKENS = 128
+_SHOWN = 4  # questions answered at every evaluation
+
+
+class SFT(Task):
+    kind = "chat"
+    inputs = ("ids",)
+    metrics = ("loss", "perplexity", "token_accuracy")
+    best = ("val/loss", "min")
+    losses: ClassVar = {"next_token": next_token}
+
+    @classmethod
+    def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
+        if not (path.is_file() and path.suffix.lower() in SUFFIXES and looks_like_conversations(path)):
+            return None
+        source = read_conversations(path)
+        batch_size = max(1, min(16, len(source) // 10))
+        steps = max(100, min(2000, round(3 * len(source) / batch_size)))
+        every = max(1, steps // 5)
+        if model and model.startswith("hf/"):  # it can write already: small changes teach it to answer
+            text = {"tokenizer": "auto", "context": 512}
+            asked = {"name": model, "weights": "pretrained", "adapter": {"name": "lora", "rank": 8}}
+            optimizer = {"name": "adamw", "lr": 3e-4, "weight_decay": 0.0}
+        else:
+            text = {"tokenizer": "bpe", "vocab_size": 4096, "context": 256}
+            asked = {"name": "liandan/gpt", "n_layer": 4, "n_head": 6, "width": 192}
+            optimizer = {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.95], "weight_decay": 0.1}
+        return {
+            "data": {"train": str(path), "val": {"hold_out": 0.1}, "text": text},
+            "model": asked,
+            "optimizer": optimizer,
+            "schedule": {"name": "cosine", "final": 0.1, "warmup": {"steps": max(10, steps // 20)}},
+            "train": {"duration": {"steps": steps}, "batch_size": batch_size, "clip_norm": 1.0},
+            "evaluate": {"every": {"steps": every}},
+            "checkpoint": {"every": {"steps": every}},
+        }
+
+    def model_arguments(self) -> dict[str, Any]:
+        return {"vocab_size": self.data["vocab_size"], "context": self.data["context"]}
+
+    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+        """Sequences (batch, tokens + 1) -> what the model sees, `ids`, what comes next, `target`, and its `weights`: (batch, tokens)."""
+        weights = batch["weights"][:, 1:]
+        return {**batch, "ids": batch["ids"][:, :-1], "target": batch["ids"][:, 1:].masked_fill(weights == 0, _NOTHING), "weights": weights}
+
+    def count(self, batch: Batch) -> dict[str, float]:
+        return {"loss": float(batch["weights"].sum())}
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
+        logits = model(batch["ids"])
+        right = ((logits.detach().argmax(-1) == batch["target"]) & (batch["target"] != _NOTHING)).sum()
+        learned = float((batch["target"] != _NOTHING).sum())
+        return {"loss": (next_token(logits, batch["target"]) * batch["weights"]).sum()}, {"token_accuracy": (right, learned)}
+
+    def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"logits": model(inputs["ids"])}
+
+    def judge(self, outputs: dict[str, Tensor], batch: Batch) -> list[Row]:
+        target, weights = batch["target"], batch["weights"].double()
+        nll = (next_token(outputs["logits"], target).double() * weights).sum(1)
+        right = ((outputs["logits"].argmax(-1) == target) & (target != _NOTHING)).sum(1)
+        learned = (target != _NOTHING).sum(1)
+        columns = (batch["index"], nll, weights.sum(1), right, learned)
+        names = ("index", "nll", "weight", "right", "tokens")
+        return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+    def summary(self, rows: list[Row]) -> dict[str, float]:
+        loss = math.fsum(r["nll"] for r in rows) / max(math.fsum(r["weight"] for r in rows), 1e-12)
+        right, tokens = sum(r["right"] for r in rows), sum(r["tokens"] for r in rows)
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "token_accuracy": right / max(tokens, 1)}
+
+    def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
+        return [{"next": token} for token in outputs["logits"][:, -1].argmax(-1).tolist()]
+
+    def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
+        """Each question and its answer, the most likely token at each place."""
+        return [{"prompt": prompt, "text": self.answer(model, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
+
+    def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
+        """The same questions of the validation split, each with the expected answer and the model's own."""
+        told = []
+        for i in range(min(_SHOWN, len(samples))):
+            *given, expected = samples.source.messages(i)
+            made = self.answer(model, pipeline, pipeline.prompt(given).tolist(), world)
+            told.append(f"[{samples.name(i)}] {given[-1].content}\n  expected: {expected.content}\n  answered: {made}")
+        return {".txt": "\n\n".join(told) + "\n"}
+
+    def answer(self, model: Any, pipeline: Any, prompt: list[int], world: World) -> str:
+        """The text that continues a prompt's tokens, to the mark that ends it; greedy."""
+        room = min(_NEW_TOKENS, model.context - 1)
+        moved = world.move({"ids": torch.tensor([prompt[-(model.context - room) :]], dtype=torch.int64)})
+        made: list[int] = []
+        with torch.no_grad(), world.autocast():
+            for token in sampling.generate(model.step, moved["ids"], room, 0.0, context=model.context, new_cache=model.new_cache):
+                if int(token) in self.data["stops"]:
+                    break
+                made.append(int(token))
+        return pipeline.decode(made)
+
+    def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
+        return {"ids": torch.zeros(2, self.data["context"], dtype=torch.int64)}
