@@ -6,7 +6,9 @@ the batch a sequence is in nor how often generation was broken off and taken up 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,50 +19,117 @@ from liandan import randomness
 Step = Callable[[Tensor, Any], Tensor]
 
 
-def choose(logits: Tensor, temperature: float, keys: Tensor | None, position: int, top_k: int | None = None) -> Tensor:
-    """The next token of each sequence: the most likely one (temperature 0), or a sample of softmax(logits / temperature).
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. The steps are taken in this order.
+
+    Attributes:
+        repetition_penalty: logits of tokens that stand in prompt or text are divided by it where positive, multiplied where negative
+            (Keskar et al., "CTRL", 2019, section 4.1); 1 does nothing.
+        presence_penalty: taken from the logit of each token made so far, -2..2 in OpenAI's API.
+        frequency_penalty: taken from it as often as it was made so far; the prompt does not count for either.
+        temperature: divides the logits; 0 is the most likely token.
+        top_k: only the k most likely.
+        top_p: only the most likely whose probabilities first reach p together (Holtzman et al., "nucleus sampling", 2020).
+        min_p: only those at least min_p times as likely as the most likely (Nguyen et al., 2024).
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for values without a meaning."""
+        for name, good, expected in (
+            ("temperature", self.temperature >= 0, "0 or more"),
+            ("top_k", self.top_k is None or self.top_k >= 1, "1 or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
+            ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < torch.inf, "above 0"),
+            ("presence_penalty", abs(self.presence_penalty) < torch.inf, "a number"),
+            ("frequency_penalty", abs(self.frequency_penalty) < torch.inf, "a number"),
+        ):
+            if not good:
+                raise ValueError(f"{name}: expected {expected}, received {getattr(self, name)}")
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what was said so far weighs on what comes."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def penalized(logits: Tensor, how: Sampling, tokens: Tensor, start: int) -> Tensor:
+    """Logits (B, vocab) less what `how` takes from tokens (B, T), of which those from `start` on were made and the others given."""
+    if how.repetition_penalty != 1.0:
+        seen = logits.gather(1, tokens)
+        logits = logits.scatter(1, tokens, torch.where(seen > 0, seen / how.repetition_penalty, seen * how.repetition_penalty))
+    if how.presence_penalty or how.frequency_penalty:
+        made = tokens[:, start:]
+        counts = torch.zeros_like(logits).scatter_add_(1, made, torch.ones_like(made, dtype=logits.dtype))
+        logits = logits - how.frequency_penalty * counts - how.presence_penalty * (counts > 0)
+    return logits
+
+
+def narrowed(logits: Tensor, how: Sampling) -> Tensor:
+    """Logits (B, vocab), already divided by the temperature, with -inf where `how` leaves a token out."""
+    if how.top_k is not None and how.top_k < logits.shape[-1]:
+        least = logits.topk(how.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if how.top_p < 1:
+        ordered, index = logits.sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(-1)
+        before = probabilities.cumsum(-1) - probabilities  # what the likelier ones reach without this one
+        logits = logits.scatter(1, index, ordered.masked_fill(before >= how.top_p, -torch.inf))
+    if how.min_p > 0:
+        logits = logits.masked_fill(logits < logits.max(-1, keepdim=True).values + math.log(how.min_p), -torch.inf)
+    return logits
+
+
+def choose(logits: Tensor, how: Sampling, keys: Tensor | None, position: int) -> Tensor:
+    """The next token of each sequence: the most likely one (temperature 0), or a sample of softmax(logits / temperature), narrowed.
 
     Samples by the Gumbel-max trick, argmax of logits / temperature - log(-log u) (Maddison, Tarlow and Minka, "A* sampling", 2014).
 
     Args:
         logits: float (B, vocab).
-        temperature: 0 is greedy.
         keys: int64 (B,), one a sequence; not needed when greedy. The noise is made on their device.
         position: of the token to choose, counted from the start of the sequence, prompt included.
-        top_k: sample among the k most likely only.
 
     Returns:
         int64 (B,).
     """
-    if temperature == 0:
+    if how.temperature == 0:
         return logits.argmax(dim=-1)
     if keys is None:
         raise ValueError("expected keys int64 (B,) for temperature > 0, received None; make them with randomness.mix(seed, i)")
     noise = -torch.log(-torch.log(randomness.uniform(keys, (logits.shape[-1],), salt=position)))
-    if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
     # The division before the widening would round two near logits to one at a low temperature.
     wide = torch.float32 if logits.device.type == "mps" else torch.float64
-    return (logits.to(wide) / temperature + noise.to(logits.device, wide)).argmax(dim=-1)
+    return (narrowed(logits.to(wide) / how.temperature, how) + noise.to(logits.device, wide)).argmax(dim=-1)
 
 
 def generate(
     step: Step,
     prompt_ids: Tensor,
     new_tokens: int,
-    temperature: float = 1.0,
+    how: Sampling = Sampling(),
     keys: Tensor | None = None,
-    stop_id: int | None = None,
+    stops: Sequence[int] = (),
     *,
-    top_k: int | None = None,
     context: int | None = None,
     new_cache: Callable[[int, int], Any] | None = None,
     when_full: Literal["slide", "stop"] = "slide",
 ) -> Iterator[Tensor]:
     """Continue prompts of equal length, yielding one int64 (B,) a token as it is made.
 
-    A sequence that made `stop_id` goes on yielding it; generation ends when all have. Prompts of different lengths go one by one: the
+    A sequence that made one of `stops` goes on yielding it; generation ends when all have. Prompts of different lengths go one by one: the
     samples are the same as in a batch.
 
     When the window of tokens that the model sees would outgrow `context`, "slide" goes on with its newer half (and fills a new cache with
@@ -70,8 +139,8 @@ def generate(
         step: logits (B, vocab) after the last of tokens (B, T); with a cache, T new tokens, without, the whole window and cache None.
         prompt_ids: int64 (B, P), P >= 1.
         new_tokens: at most so many.
-        temperature, keys, top_k: see `choose`.
-        stop_id: end of a text.
+        how, keys: see `choose`.
+        stops: tokens that end a text.
         context: most tokens `step` can see; None: no bound.
         new_cache: new_cache(batch, length) makes a cache for `step`; None: no cache.
         when_full: "slide" or "stop".
@@ -84,9 +153,7 @@ def generate(
             f"expected prompt_ids (B, P) with P >= 1, received {tuple(prompt_ids.shape)}; "
             "start an empty prompt with the token that begins a text"
         )
-    if temperature < 0 or (top_k is not None and top_k < 1):
-        raise ValueError(f"expected temperature >= 0 and top_k >= 1, received {temperature}, {top_k}")
-    if temperature > 0 and (keys is None or keys.shape != prompt_ids.shape[:1]):
+    if how.temperature > 0 and (keys is None or keys.shape != prompt_ids.shape[:1]):
         received = None if keys is None else tuple(keys.shape)
         raise ValueError(f"expected keys int64 ({len(prompt_ids)},), received {received}; make them with randomness.mix(seed, i)")
     if when_full not in ("slide", "stop"):
@@ -95,23 +162,23 @@ def generate(
         raise ValueError(
             f"expected a prompt of at most context={context} tokens, received {prompt_ids.shape[1]}; shorten it or let it slide"
         )
-    return _walk(step, prompt_ids, new_tokens, temperature, keys, stop_id, top_k, context, new_cache, when_full == "slide")
+    return _walk(step, prompt_ids, new_tokens, how, keys, tuple(stops), context, new_cache, when_full == "slide")
 
 
 def _walk(
     step: Step,
     tokens: Tensor,
     new_tokens: int,
-    temperature: float,
+    how: Sampling,
     keys: Tensor | None,
-    stop_id: int | None,
-    top_k: int | None,
+    stops: tuple[int, ...],
     context: int | None,
     new_cache: Callable[[int, int], Any] | None,
     slide: bool,
 ) -> Iterator[Tensor]:
-    total = tokens.shape[1] + new_tokens
+    given, total = tokens.shape[1], tokens.shape[1] + new_tokens
     done = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    ends = torch.tensor(stops, device=tokens.device)
     start, cache = 0, None  # the window is tokens[:, start:]
     for position in range(tokens.shape[1], total):
         full = context is not None and position - start > context
@@ -127,11 +194,14 @@ def _walk(
         else:
             seen = tokens[:, -1:]
         with torch.no_grad():  # inside the loop: a generator must not leave the caller's code without gradients between tokens
-            chosen = choose(step(seen, cache), temperature, keys, position, top_k).to(tokens.device)
-        if stop_id is not None:
-            chosen = torch.where(done, stop_id, chosen)
-            done = done | (chosen == stop_id)
+            logits = step(seen, cache)
+            if how.remembers:
+                logits = penalized(logits, how, tokens.to(logits.device), given)
+            chosen = choose(logits, how, keys, position).to(tokens.device)
+        if stops:
+            chosen = torch.where(done, tokens[:, -1], chosen)
+            done = done | torch.isin(chosen, ends)
         yield chosen
-        if stop_id is not None and bool(done.all()):
+        if stops and bool(done.all()):
             return
         tokens = torch.cat((tokens, chosen[:, None]), dim=1)

@@ -114,7 +114,7 @@ class LanguageModel(Task):
         moved = world.move({"ids": ids, "key": torch.tensor([key])})
         with torch.no_grad(), world.autocast():
             tokens = sampling.generate(
-                model.step, moved["ids"], _NEW_TOKENS, _TEMPERATURE, moved["key"], context=model.context, new_cache=model.new_cache
+                model.step, moved["ids"], _NEW_TOKENS, sampling.Sampling(_TEMPERATURE), moved["key"], context=model.context, new_cache=model.new_cache
             )
             made = [int(token) for token in tokens]
         return pipeline.decode([*prompt, *made])

@@ -109,7 +109,9 @@ class SFT(Task):
         moved = world.move({"ids": torch.tensor([prompt[-(model.context - room) :]], dtype=torch.int64)})
         made: list[int] = []
         with torch.no_grad(), world.autocast():
-            for token in sampling.generate(model.step, moved["ids"], room, 0.0, context=model.context, new_cache=model.new_cache):
+            for token in sampling.generate(
+                model.step, moved["ids"], room, sampling.GREEDY, context=model.context, new_cache=model.new_cache
+            ):
                 if int(token) in self.data["stops"]:
                     break
                 made.append(int(token))

@@ -3,7 +3,7 @@ import torch
 
 from liandan import randomness
 from liandan.models.gpt import GPT
-from liandan.models.sampling import choose, generate
+from liandan.models.sampling import GREEDY, Sampling, choose, generate, narrowed, penalized
 
 
 def keys(*seeds: int) -> torch.Tensor:
@@ -32,7 +32,7 @@ PROMPT = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
 
 
 def test_greedy_is_the_argmax_of_a_full_recompute(model: GPT) -> None:
-    made = run(model, PROMPT, 10, temperature=0)
+    made = run(model, PROMPT, 10, how=GREEDY)
     tokens = PROMPT
     for i in range(10):
         best = model(tokens)[:, -1].argmax(-1)
@@ -54,9 +54,9 @@ def test_a_generation_taken_up_again_goes_on_as_it_would_have(model: GPT) -> Non
     assert torch.equal(rest, whole[:, 5:])
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_with_and_without_cache_also_beyond_the_context(model: GPT, temperature: float) -> None:
-    options = {"temperature": temperature, "keys": keys(1, 2, 3)}
+@pytest.mark.parametrize("how", [GREEDY, Sampling(), Sampling(repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.5)])
+def test_with_and_without_cache_also_beyond_the_context(model: GPT, how: Sampling) -> None:
+    options = {"how": how, "keys": keys(1, 2, 3)}
     assert torch.equal(run(model, PROMPT, 50, **options), run(model, PROMPT, 50, cached=False, **options))
 
 
@@ -67,23 +67,23 @@ def test_sliding_shows_the_model_the_newer_half() -> None:
         seen.append(tokens[0].tolist())
         return torch.nn.functional.one_hot((tokens[:, -1] + 1) % 100, 100).double()  # counts
 
-    made = list(generate(step, torch.tensor([[0, 1, 2]]), 6, temperature=0, context=4))
+    made = list(generate(step, torch.tensor([[0, 1, 2]]), 6, how=GREEDY, context=4))
     assert [int(m) for m in made] == [3, 4, 5, 6, 7, 8]
     assert seen == [[0, 1, 2], [0, 1, 2, 3], [3, 4], [3, 4, 5], [3, 4, 5, 6], [6, 7]]
 
 
 def test_stopping_at_the_context_uses_all_of_it(model: GPT) -> None:
-    made = run(model, PROMPT, 50, temperature=0, when_full="stop")
+    made = run(model, PROMPT, 50, how=GREEDY, when_full="stop")
     assert made.shape[1] == 16 - 3 + 1  # the last token is made from a full context and need not be seen
-    assert torch.equal(made, run(model, PROMPT, 50, temperature=0)[:, :14])
+    assert torch.equal(made, run(model, PROMPT, 50, how=GREEDY)[:, :14])
     with pytest.raises(ValueError, match="at most context=16 tokens, received 17"):
-        run(model, torch.zeros(1, 17, dtype=torch.long), 1, temperature=0, when_full="stop")
-    assert run(model, torch.zeros(1, 40, dtype=torch.long), 5, temperature=0).shape == (1, 5)  # slides at once
+        run(model, torch.zeros(1, 17, dtype=torch.long), 1, how=GREEDY, when_full="stop")
+    assert run(model, torch.zeros(1, 40, dtype=torch.long), 5, how=GREEDY).shape == (1, 5)  # slides at once
 
 
-def test_stop_id_ends_each_sequence_and_then_all() -> None:
+def test_a_stop_ends_each_sequence_and_then_all() -> None:
     step, many = fixed([0.3, 0.7]), keys(*range(8))
-    made = torch.stack(list(generate(step, torch.ones(8, 1, dtype=torch.long), 100, keys=many, stop_id=0)), 1)
+    made = torch.stack(list(generate(step, torch.ones(8, 1, dtype=torch.long), 100, keys=many, stops=[0])), 1)
     free = torch.stack(list(generate(step, torch.ones(8, 1, dtype=torch.long), 100, keys=many)), 1)
     first = (free == 0).int().argmax(1)
     assert made.shape[1] == int(first.max()) + 1 and len(set(first.tolist())) > 1
@@ -91,28 +91,28 @@ def test_stop_id_ends_each_sequence_and_then_all() -> None:
         assert torch.equal(row[: end + 1], whole[: end + 1]) and (row[end:] == 0).all()
 
 
-def frequencies(temperature: float, top_k: int | None = None, n: int = 20_000) -> torch.Tensor:
+def frequencies(how: Sampling, n: int = 20_000) -> torch.Tensor:
     logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().repeat(n, 1)
     many = torch.tensor([randomness.mix(7, i) for i in range(n)])
-    return torch.bincount(choose(logits, temperature, many, 3, top_k), minlength=4) / n
+    return torch.bincount(choose(logits, how, many, 3), minlength=4) / n
 
 
 def test_gumbel_max_samples_the_softmax() -> None:
     bound = 5 * (0.25 / 20_000) ** 0.5  # five standard errors
     p = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    assert (frequencies(1.0) - p).abs().max() < bound
-    assert (frequencies(0.5) - p**2 / (p**2).sum()).abs().max() < bound
-    assert (frequencies(1.0, top_k=2) - torch.tensor([0, 0, 3 / 7, 4 / 7])).abs().max() < bound
-    assert frequencies(1.0, top_k=1)[3] == 1
+    assert (frequencies(Sampling()) - p).abs().max() < bound
+    assert (frequencies(Sampling(0.5)) - p**2 / (p**2).sum()).abs().max() < bound
+    assert (frequencies(Sampling(top_k=2)) - torch.tensor([0, 0, 3 / 7, 4 / 7])).abs().max() < bound
+    assert frequencies(Sampling(top_k=1))[3] == 1
 
 
 def test_positions_draw_anew() -> None:
     logits = torch.zeros(1, 1000)
-    assert len({int(choose(logits, 1.0, keys(1), position)) for position in range(20)}) > 15
+    assert len({int(choose(logits, Sampling(), keys(1), position)) for position in range(20)}) > 15
 
 
 def test_streams_and_leaves_gradients_on(model: GPT) -> None:
-    stream = generate(model.step, PROMPT, 3, temperature=0, new_cache=model.new_cache)
+    stream = generate(model.step, PROMPT, 3, how=GREEDY, new_cache=model.new_cache)
     assert next(stream).shape == (3,) and torch.is_grad_enabled()
 
 
@@ -121,13 +121,48 @@ def test_streams_and_leaves_gradients_on(model: GPT) -> None:
     [
         ({}, "received None"),
         ({"keys": torch.zeros(2, dtype=torch.long)}, r"int64 \(3,\), received \(2,\)"),
-        ({"temperature": -1.0}, "temperature >= 0"),
-        ({"temperature": 0.0, "when_full": "forget"}, "slide, stop, received 'forget'"),
-        ({"temperature": 0.0, "top_k": 0}, "top_k >= 1"),
+        ({"how": GREEDY, "when_full": "forget"}, "slide, stop, received 'forget'"),
     ],
 )
 def test_refusals_come_at_the_call(model: GPT, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate(model.step, PROMPT, 3, **options)
     with pytest.raises(ValueError, match="P >= 1"):
-        generate(model.step, PROMPT[:, :0], 3, temperature=0)
+        generate(model.step, PROMPT[:, :0], 3, how=GREEDY)
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"repetition_penalty": 0}])
+def test_values_without_a_meaning_are_refused_by_name(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+        Sampling(**wrong)
+
+
+def test_top_p_and_min_p_leave_out_the_unlikely() -> None:
+    bound = 5 * (0.25 / 20_000) ** 0.5
+    # 0.4 + 0.3 reach 0.65 first; half of 0.4 is 0.2
+    assert (frequencies(Sampling(top_p=0.65)) - torch.tensor([0, 0, 3 / 7, 4 / 7])).abs().max() < bound
+    assert (frequencies(Sampling(top_p=0.71)) - torch.tensor([0, 2 / 9, 3 / 9, 4 / 9])).abs().max() < bound
+    assert (frequencies(Sampling(min_p=0.49)) - torch.tensor([0, 2 / 9, 3 / 9, 4 / 9])).abs().max() < bound
+    assert frequencies(Sampling(top_p=0.01))[3] == 1
+
+
+def test_penalties_are_those_of_transformers_and_of_openai() -> None:
+    """Repetition against transformers' processor; presence and frequency against OpenAI's published formula."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    logits, tokens = torch.randn(2, 10), torch.tensor([[1, 2, 2, 5], [3, 3, 3, 4]])
+    theirs = transformers.RepetitionPenaltyLogitsProcessor(1.7)(tokens, logits.clone())
+    assert torch.allclose(penalized(logits, Sampling(repetition_penalty=1.7), tokens, 0), theirs)
+    ours = penalized(logits, Sampling(presence_penalty=0.5, frequency_penalty=0.25), tokens, 1)  # the first was given
+    taken = torch.zeros(2, 10)
+    taken[0, 2], taken[0, 5], taken[1, 3], taken[1, 4] = 0.5 + 2 * 0.25, 0.75, 0.5 + 2 * 0.25, 0.75
+    assert torch.allclose(ours, logits - taken)
+
+
+@pytest.mark.parametrize(("ours", "name", "value"), [("top_p", "TopPLogitsWarper", 0.6), ("min_p", "MinPLogitsWarper", 0.2), ("top_k", "TopKLogitsWarper", 3)])
+def test_what_is_left_is_what_transformers_leaves(ours: str, name: str, value: float) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(1)
+    logits = torch.randn(20, 50) * 3
+    theirs = getattr(transformers, name)(value)(None, logits.clone())
+    assert torch.equal(narrowed(logits, Sampling(**{ours: value})).isinf(), theirs.isinf())
