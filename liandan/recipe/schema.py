@@ -237,8 +237,7 @@ class Data(Section):
     test: Source | None = Field(default=None, description="samples that are kept for the end; null for none")
     transforms: Transforms = Field(default_factory=Transforms, description="what is done to a sample before the model sees it")
     text: TextData = Field(default_factory=TextData, description="how text becomes tokens")
-    workers: AutoThreads = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=1024)], Expects("a whole number from 1 to 1024, or auto")]
-AutoWhole = Field(default="auto", description="processes that load samples (0: none beside the training process)")
+    workers: AutoWhole = Field(default="auto", description="processes that load samples (0: none beside the training process)")
     unreadable: Literal["skip", "raise"] = Field(default="skip", description="what to do with a sample that cannot be read")
     max_unreadable: Share = Field(default=0.01, description="part of the samples (0 to 1) that may be unreadable before the run stops")
     worker_timeout: Positive = Field(default=120.0, description="how long one batch may take to load (seconds)")
