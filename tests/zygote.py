@@ -162,7 +162,8 @@ class Zygote:
         self.lock = threading.Lock()
         self.ready = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
-        assert self.ready.wait(DEADLINE), "the zygote did not start"
+        while not self.ready.wait(0.1):
+            assert self.process.poll() is None, "the zygote did not start; its words are above"
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

@@ -31,6 +31,12 @@ _EXIT_CODES = [
     ("liandan.runs.layout", "RunError", 2),
 ]
 
+# memory that a step exhausts is the engine's business, which halves the micro-batch; this is for all else
+_LESS = (
+    "lower data.workers, evaluate.batch_size or train.batch_size, use a smaller model, or a device with more memory; "
+    "a run that has a checkpoint goes on from it with --resume"
+)
+
 app = typer.Typer(
     help="From your own data to a trained, measured and served model.  炼丹：从自己的数据到训练好的模型。",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -59,8 +65,11 @@ def main() -> None:
     try:
         app()
     except Exception as failure:
-        code = exit_code(failure)
+        code, text = exit_code(failure), str(failure)
+        device = sys.modules.get("liandan.runtime.device")
+        if code is None and device is not None and (exhausted := device.out_of_memory(failure)):
+            code, text = 1, f"out of memory: {exhausted}; {_LESS}"
         if code is None:
             raise
-        error(str(failure))
+        error(text)
         sys.exit(code)

@@ -9,7 +9,7 @@ from liandan.cli.output import number, say
 
 
 class Progress:
-    """Watches a run; `quiet` hears notes and nothing else."""
+    """Watches a run; with `quiet` nothing is shown."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

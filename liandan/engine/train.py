@@ -124,11 +124,10 @@ def judge(run: Run) -> dict[str, float]:
     """Metrics of the validation split by the averaged weights, and samples to look at."""
     parts, progress = run.parts, run.state.progress
     assert parts.val_loader is not None
-    alone = parts.device.world == 1  # several processes must leave together: they finish the evaluation, then stop
     with run.state.averaged():
         rows = evaluate(
             parts.task, parts.model, parts.val_loader.evaluation(parts.plan.evaluate_batch_size), parts.device,
-            run.stopped if alone else lambda: False, lambda done: run.watch({"evaluated": done}),
+            run.stopped, lambda done: run.watch({"evaluated": done}),
         )  # fmt: skip
         parts.model.eval()
         shown = parts.task.show(parts.model, parts.pipeline, parts.val, parts.recipe.seed, parts.device)

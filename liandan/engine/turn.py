@@ -11,6 +11,7 @@ from torch import Tensor
 
 from liandan.engine.batchnorm import RunningStatistics
 from liandan.randomness import mix
+from liandan.runtime.device import out_of_memory
 from liandan.tasks import Task, Turn
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from liandan.runtime.assemble import Parts
 
 Batch = dict[str, Any]
-# of memory that ran out on a CPU: torch's allocator on Linux and Windows, C++'s own, and oneDNN's, which says no more than this
-_SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a primitive", "could not create a memory")
 
 
 class NonFinite(FloatingPointError):
@@ -129,10 +128,10 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
                 pair[1] += count
             if parts.device.kind != "cuda" and not math.isfinite(float(objective.detach())):
                 totals.suspects += batch["index"].tolist()
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; on a CPU it is the plain kind
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(sign in str(error) for sign in _SIGNS):
+    except (RuntimeError, MemoryError) as error:
+        totals.out_of_memory = out_of_memory(error)  # not the error: it would keep the activations alive
+        if not totals.out_of_memory:
             raise
-        totals.out_of_memory = str(error).partition("\n")[0] or type(error).__name__  # not the error: it would keep the activations alive
     return totals
 
 

@@ -87,6 +87,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), Expects("a number 
 Fraction = Annotated[float, Field(gt=0, lt=1), Expects("a number between 0 and 1, both excluded")]
 Share = Annotated[float, Field(ge=0, le=1), Expects("a number from 0 to 1")]
 AutoCount = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], Expects("a whole number above 0, or auto")]
+AutoThreads = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=1024)], Expects("a whole number from 1 to 1024, or auto")]
 AutoWhole = Annotated[Literal["auto"] | Annotated[int, Field(ge=0)], Expects("a whole number of 0 or more, or auto")]
 AutoFlag = Annotated[Literal["auto"] | bool, Expects("true, false or auto")]
 Flag = Annotated[bool, Expects("true or false")]
@@ -267,7 +268,7 @@ class Train(Section):
     compile: AutoFlag = Field(default="auto", description="whether the loss is compiled; auto: when the run is long enough to pay for it")
     clip_norm: Positive | None = Field(default=None, description="upper limit of the gradient's L2 norm; null for none")
     ema: Fraction | None = Field(default=None, description="decay of the moving average of the weights, a step (0 to 1); null for none")
-    threads: AutoCount = Field(default="auto", description="CPU threads of the training process")
+    threads: AutoThreads = Field(default="auto", description="CPU threads of the training process")
     log_every: AutoCount = Field(default="auto", description="distance of two rows of the metrics (steps)")
     non_finite: Literal["stop", "skip"] = Field(default="stop", description="what to do when a loss or a gradient is infinite or NaN")
 

@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# of memory that ran out on a CPU: torch's allocator on Linux and Windows, C++'s own, and oneDNN's, which says no more than this
+_SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a primitive", "could not create a memory")
 _LARGE = 1_000_000  # parameters below which casting costs more than bfloat16 saves on a CPU
 
 
@@ -196,6 +198,15 @@ def launch(processes: int, arguments: list[str]) -> int:
 def launched() -> bool:
     """Whether this process is one of several that a launcher started."""
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def out_of_memory(error: BaseException) -> str:
+    """The first line of an error that says that memory ran out, else ""."""
+    # torch.OutOfMemoryError is a RuntimeError; on a CPU it is the plain kind
+    told = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    if told or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)):
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
 
 
 def peak_memory() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ def evaluate(
 
     Args:
         batches: this process's batches of the split, without augmentation.
-        stopped: asked before each batch; true leaves the evaluation.
+        stopped: asked before each batch; true on any process makes all of them leave.
         watch: told the number of samples judged so far.
 
     Raises:
@@ -37,9 +37,7 @@ def evaluate(
     model.eval()
     rows: list[Row] = []
     try:
-        for batch in batches:
-            if stopped():
-                raise Interrupted
+        for batch in together(batches, world, stopped):
             batch = world.move(batch)
             with world.autocast():
                 batch = task.prepare(model, batch)
@@ -49,3 +47,17 @@ def evaluate(
     finally:
         model.train(was_training)
     return sorted((row for part in world.gather(rows) for row in part), key=lambda row: row["index"])
+
+
+def together(batches: Iterable[Batch], world: World, stopped: Callable[[], bool]) -> Iterator[Batch]:
+    """This process's batches. All processes ask one another once a round, those without a batch left too, so that they leave together."""
+    mine = iter(batches)
+    while True:
+        batch = next(mine, None)
+        leaving, busy = world.sum([stopped(), batch is not None])
+        if leaving:
+            raise Interrupted
+        if not busy:
+            return
+        if batch is not None:
+            yield batch

@@ -101,3 +101,13 @@ def test_a_batch_coupled_by_batchnorm_is_halved_with_a_warning(zygote: Zygote, t
     child = within(zygote, tmp_path, 300, "run", "train.micro_batch_size=128", "model.norm=true", "train.duration.steps=1")
     assert child.wait() == 0, child.text()
     assert "BatchNorm now normalizes over fewer samples" in child.text()
+
+
+def test_memory_that_runs_out_elsewhere_is_said_without_a_traceback(zygote: Zygote, tmp_path: Path) -> None:
+    child = zygote.run(*words("run", *LARGE, "data.val={hold_out: 0.5}", "train.micro_batch_size=16"), cwd=tmp_path)
+    assert child.wait() == 0, child.text()
+    # some 900 images at once, in a pass without gradients
+    values = ["evaluate", "run", "--batch-size", "1024"]
+    child = zygote.run(*values, cwd=tmp_path, before=["tests.faults.limits:address_space"], env={"ADDRESS_SPACE": str(100 * MEGABYTE)})
+    assert child.wait() == 1, child.text()
+    assert child.text().splitlines()[-1].startswith("out of memory: ") and "Traceback" not in child.text(), child.text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,11 +79,33 @@ def test_a_signal_before_the_first_step(zygote: Zygote, whole: Path, name: str, 
     assert_same_run(whole, tmp_path / name)
 
 
+def pair(zygote: Zygote, folder: Path, run: str, *overrides: str, **options: Any) -> list[Child]:
+    """One run in two processes, started without a launcher."""
+    group = {**options.pop("env", {}), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    return [zygote.start(*words(run, *overrides), cwd=folder, env={**group, "RANK": rank}, **options) for rank in ("0", "1")]
+
+
+def test_processes_leave_an_evaluation_together(zygote: Zygote, tmp_path: Path) -> None:
+    small = "evaluate.batch_size=16"  # 23 batches: one process has one more than the other
+    for child in pair(zygote, tmp_path, "whole", small):
+        assert child.wait() == 0, child.text()
+    children = pair(zygote, tmp_path, "run", small, env={"MOMENT": "6"}, before=["tests.faults.moments:in_evaluation"])
+    for child in children:
+        until_halted(child)
+    children[1].signal(signal.SIGTERM)  # one alone hears of it
+    for child in children:
+        child.signal(signal.SIGCONT)
+    codes = [child.wait() for child in children]
+    assert codes[1] == 143, [child.text() for child in children]
+    assert last(tmp_path / "run")["step"] == 6 and not last(tmp_path / "run")["finished"]
+    for child in pair(zygote, tmp_path, "run", small, "--resume"):
+        assert child.wait() == 0, child.text()
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_signal_to_the_launcher_of_two_processes(zygote: Zygote, tmp_path: Path) -> None:
     longer = ["train.duration.steps=80", "evaluate.every.steps=40", "checkpoint.every.steps=20"]
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    children = [zygote.start(*words("whole", *longer), cwd=tmp_path, env={**group, "RANK": rank}) for rank in ("0", "1")]
-    for child in children:
+    for child in pair(zygote, tmp_path, "whole", *longer):
         assert child.wait() == 0, child.text()
 
     output, rows = tmp_path / "real" / "output.txt", tmp_path / "real" / "run" / "metrics.jsonl"
