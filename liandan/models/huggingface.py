@@ -22,7 +22,7 @@ class CausalLM(nn.Module):
 
     Args:
         inner: a model with `forward(input_ids, past_key_values, use_cache)`.
-        context: most tokens it is to see.
+        context: most tokens it can see.
     """
 
     def __init__(self, inner: Any, context: int) -> None:
@@ -57,7 +57,7 @@ class CausalLM(nn.Module):
 def builder(folder: str) -> Any:
     """The builder of the model of a folder, with fresh weights."""
 
-    def build(*, context: int | None = None) -> nn.Module:
+    def build() -> nn.Module:
         from transformers import AutoModelForCausalLM
 
         config = read_config(Path(folder))
@@ -66,8 +66,7 @@ def builder(folder: str) -> Any:
             inner = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, ImportError, AttributeError) as error:
             raise ModelError(f"hf/{folder}: transformers cannot build it: {str(error).splitlines()[0]}") from error
-        longest = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
-        return CausalLM(inner, min(context or longest, longest))
+        return CausalLM(inner, int(getattr(config, "max_position_embeddings", None) or 1 << 20))
 
     return build
 

@@ -105,8 +105,9 @@ class SFT(Task):
 
     def answer(self, model: Any, pipeline: Any, prompt: list[int], world: World) -> str:
         """The text that continues a prompt's tokens, to the mark that ends it; greedy."""
-        room = min(_NEW_TOKENS, model.context - 1)
-        moved = world.move({"ids": torch.tensor([prompt[-(model.context - room) :]], dtype=torch.int64)})
+        prompt = prompt[1 - model.context :]  # what is too long loses its beginning
+        room = min(_NEW_TOKENS, model.context - len(prompt))
+        moved = world.move({"ids": torch.tensor([prompt], dtype=torch.int64)})
         made: list[int] = []
         with torch.no_grad(), world.autocast():
             for token in sampling.generate(
