@@ -141,7 +141,7 @@ def _torch(facts: Facts) -> Iterator[Found]:
     values = {"torch": torch, "torchvision": vision, "wanted": wanted}
     builds = [version.partition("+")[2] for version in ((versions or {}).get("torch") or torch, vision)]
     system = facts.get("system", {})
-    untagged = builds == ["cpu", ""] and system.get("system") == "linux" and system.get("machine") in _X86  # there the bare name is CUDA's
+    untagged = builds == ["cpu", ""] and system.get("system") == "linux" and system.get("machine", "x86_64") in _X86  # there it is CUDA's
     if minor(vision) != wanted:
         yield "pair-wrong", values
     elif untagged or (all(builds) and builds[0] != builds[1]):
@@ -233,7 +233,7 @@ def _frameworks(facts: Facts) -> Iterator[Found]:
         elif full and numbers(found) < numbers(full):
             yield "driver-limited", {**values, "floor": lowest, "full": full}
         elif lowest:
-            yield "driver-full", values
+            yield "driver-full" if full else "driver-enough", values
     mine = next((row for row in rows if row["name"] == "torch"), None)
     if mine is None:
         return
@@ -277,9 +277,9 @@ def runs_on(capability: str, archs: list[str]) -> str | None:
 
 
 def _architectures(facts: Facts) -> Iterator[Found]:
-    archs, torch = compiled_for(facts), _torch_version(facts)
+    archs, torch = compiled_for(facts), _torch_version(facts) or ""
     for name, capability in gpus(facts):
-        if archs and capability and torch:
+        if archs and capability:
             how = runs_on(capability, archs)
             values = {"gpu": name, "capability": capability, "torch": torch, "archs": " ".join(archs)}
             yield {"binary": "arch", "ptx": "arch-ptx", None: "arch-missing"}[how], values

@@ -37,7 +37,8 @@ def lines(findings: list[dict[str, str]], tongue: str = "en", color: bool = Fals
         out.append("")
     counts = {name: sum(row["level"] == level for row in findings) for name, level in (("failures", "fail"), ("warnings", "warn"))}
     worst = verdict(findings)
-    return [*out, _paint(VERDICTS[worst][tongue].format(**counts), f"1;{_MARKS[worst][1]}", color)]
+    bare = worst == "ok" and any(row["id"] == "torch-absent" for row in findings)
+    return [*out, _paint(VERDICTS["bare" if bare else worst][tongue].format(**counts), f"1;{_MARKS[worst][1]}", color)]
 
 
 def _finding(row: dict[str, str], tongue: str, color: bool, width: int) -> list[str]:

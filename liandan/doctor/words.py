@@ -12,6 +12,10 @@ SECTION_TITLES = {
     "speed": {"en": "Speed (thousand million operations a second)", "zh": "速度（每秒十亿次运算）"},
 }
 VERDICTS = {
+    "bare": {
+        "en": "Ready to install: liandan doctor --install prints the commands for this machine.",
+        "zh": "可以安装：liandan doctor --install 会打印适合本机的命令。",
+    },
     "ok": {"en": "Ready: nothing stands in the way.", "zh": "可以开始：没有发现问题。"},
     "warn": {
         "en": "Usable: {warnings} to look at (WARN), nothing broken.",
@@ -368,6 +372,10 @@ TEXT = {
     "driver-full": {
         "en": ("Driver {driver} has all that {framework} {version} (CUDA {cuda}) can ask for", "", ""),
         "zh": ("驱动 {driver} 完整支持 {framework} {version}（CUDA {cuda}）", "", ""),
+    },
+    "driver-enough": {
+        "en": ("Driver {driver} runs {framework} {version} (CUDA {cuda})", "", ""),
+        "zh": ("驱动 {driver} 能运行 {framework} {version}（CUDA {cuda}）", "", ""),
     },
     "torch-cpu-build": {
         "en": (
