@@ -7,6 +7,7 @@ and this file keeps to what Python 3.6 understands. Exit code 1 when a finding i
 import sys
 
 NEEDED = (3, 11)
+USAGE = "usage: python liandan/doctor/__main__.py [--json] [--install]"
 
 
 def too_old(version, arguments):  # type: ignore[no-untyped-def]
@@ -34,7 +35,7 @@ def main(arguments):  # type: ignore[no-untyped-def]
 
     unknown = [word for word in arguments if word not in ("--json", "--install")]
     if unknown:
-        sys.stderr.write(__doc__.splitlines()[0] + "\n")
+        sys.stderr.write(USAGE + "\n")
         return 0 if unknown == ["--help"] else 2
     text, code = report(as_json="--json" in arguments, install="--install" in arguments)
     print(text)

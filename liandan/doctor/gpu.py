@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from liandan.doctor.programs import run
+from liandan.doctor.software import version
 
 _PLACES = ("/usr/lib/wsl/lib/nvidia-smi", "C:\\Windows\\System32\\nvidia-smi.exe", "/usr/bin/nvidia-smi")
 _QUERIES = ("name,driver_version,memory.total,clocks.max.sm,compute_cap", "name,driver_version,memory.total,clocks.max.sm")
@@ -74,10 +75,11 @@ def _libcuda() -> bool:
 
 
 def cudnn() -> list[dict[str, str]]:
-    """Every libcudnn on Linux: its path, version by its name, and by which way the loader would come to it."""
+    """Every libcudnn on Linux: its path, version (the wheel's, or by its name), and by which way the loader would come to it."""
     if sys.platform != "linux":
         return []
     site = Path(sysconfig.get_paths()["purelib"])
+    wheel = next((found for found in map(version, ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu11")) if found), None)
     places = [("wheel", str(folder)) for folder in (site / "nvidia/cudnn/lib", site / "torch/lib")]
     places += [("LD_LIBRARY_PATH", folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
     found = [(via, file) for via, folder in places for file in sorted(Path(folder).glob("libcudnn.so*"))]
@@ -86,8 +88,9 @@ def cudnn() -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for via, file in found:
         real = file.resolve()
-        version = re.search(r"libcudnn\.so\.([\d.]+)", real.name)
-        rows.setdefault(str(real), {"path": str(real), "via": via, "version": version[1] if version else ""})
+        named = re.search(r"libcudnn\.so\.([\d.]+)", real.name)
+        known = wheel if via == "wheel" and wheel else named[1] if named else ""
+        rows.setdefault(str(real), {"path": str(real), "via": via, "version": known})
     return list(rows.values())
 
 

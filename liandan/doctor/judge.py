@@ -183,8 +183,9 @@ def numbering(facts: Facts) -> str:
 
 
 def floor(cuda: str, platform: str) -> str | None:
-    """The oldest driver that runs programs of this CUDA; None where no table tells."""
-    return (rules.FLOORS.get(numbers(cuda)[0]) or rules.TOOLKIT_DRIVERS.get(minor(cuda)) or {}).get(platform)
+    """The oldest driver that runs programs of this CUDA: its major version's, or the toolkit's own where that is older; None: unknown."""
+    tables = (rules.FLOORS.get(numbers(cuda)[0]), rules.TOOLKIT_DRIVERS.get(minor(cuda)))
+    return min((table[platform] for table in tables if table and table[platform]), key=numbers, default=None)
 
 
 def gpus(facts: Facts) -> list[tuple[str, str | None]]:
@@ -368,10 +369,11 @@ def peak(facts: Facts, device: str) -> float | None:
     """Thousand million float32 operations a second that a device cannot pass: cores x clock x operations a clock."""
     if device == "cpu":
         cpu = facts.get("cpu", {})
+        cores = min(n for n in (cpu.get("usable"), cpu.get("physical"), facts.get("torch", {}).get("threads"), 1 << 20) if n)
         for vendor, family, models, flag, flops in rules.CPU_FLOPS:
             mine = cpu.get("vendor") == vendor and cpu.get("family") == family and (models is None or cpu.get("model") in models)
             if mine and flag in cpu.get("flags", ()) and cpu.get("mhz"):
-                return min(cpu.get("physical") or cpu["usable"], cpu["usable"]) * cpu["mhz"] / 1000 * flops
+                return cores * cpu["mhz"] / 1000 * flops
         return None
     row = next((r for r in facts.get("torch", {}).get("devices", []) if r["device"] == device), {})
     mhz = next((g.get("mhz") for g in facts.get("nvidia", {}).get("gpus", []) if g["name"] == row.get("name")), None)

@@ -82,7 +82,7 @@ def _speed(torch: Any, device: str, what: str, dtype: Any) -> float:
 
 def openvino_facts(_: int) -> dict[str, Any]:
     """OpenVINO's devices and their full names."""
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports]
 
     core = openvino.Core()
     return {"devices": [{"device": name, "name": str(core.get_property(name, "FULL_DEVICE_NAME"))} for name in core.available_devices]}
