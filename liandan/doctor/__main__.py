@@ -27,10 +27,11 @@ def main(arguments):  # type: ignore[no-untyped-def]
     if sys.version_info < NEEDED:
         print(too_old(sys.version_info, arguments))
         return 1
-    if not __package__:  # started by its path: what stands beside this file is not to be imported as a package of its own
+    if not __package__:  # started by its path: the package is found above this file, and nothing beside it is taken for one
         import os
 
-        sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        here = os.path.dirname(os.path.abspath(__file__))
+        sys.path[:] = [os.path.dirname(os.path.dirname(here)), *(folder for folder in sys.path if os.path.abspath(folder) != here)]
     from liandan.doctor.report import report
 
     unknown = [word for word in arguments if word not in ("--json", "--install")]

@@ -5,6 +5,7 @@ In a process of its own, because importing a broken framework may end the proces
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
@@ -26,8 +27,8 @@ def torch_facts(threads: int) -> dict[str, Any]:
         "capability": torch.backends.cpu.get_cpu_capability(), "archs": torch.cuda.get_arch_list(), "cudnn": None,
         "cuda_available": torch.cuda.is_available(),
         "mps_built": torch.backends.mps.is_built(), "mps_available": torch.backends.mps.is_available(),
-        "xpu_built": torch.xpu._is_compiled() if hasattr(torch, "xpu") else False,
-        "xpu_available": hasattr(torch, "xpu") and torch.xpu.is_available(), "devices": [], "speed": [],
+        "xpu_built": getattr(torch.version, "xpu", None) is not None, "xpu_available": hasattr(torch, "xpu") and torch.xpu.is_available(),
+        "devices": [], "speed": [],
     }  # fmt: skip
     if facts["cuda_available"]:
         torch.backends.cudnn.allow_tf32 = False  # float32 is timed as float32, as matrix products are
@@ -49,7 +50,7 @@ def torch_facts(threads: int) -> dict[str, Any]:
             row: dict[str, Any] = {"device": device, "what": what, "dtype": dtype}
             try:
                 row["gflops"] = round(_speed(torch, device, what, getattr(torch, dtype)), 1)
-            except RuntimeError as error:  # no kernel for this card, no memory, no bfloat16: a fact like any other
+            except (RuntimeError, TypeError) as error:  # no kernel for this card, no memory, no bfloat16: a fact like any other
                 row["error"] = str(error).splitlines()[0][:200]
             facts["speed"].append(row)
     return facts
@@ -69,7 +70,8 @@ def _speed(torch: Any, device: str, what: str, dtype: Any) -> float:
         kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         operations = 2 * batch * side * side * channels * channels * 9
         work = lambda: torch.nn.functional.conv2d(image, kernel, padding=1)  # noqa: E731
-    wait = getattr(torch, device.partition(":")[0]).synchronize if big else lambda: None
+    kind, _, index = device.partition(":")
+    wait = functools.partial(getattr(torch, kind).synchronize, *([int(index)] if index else [])) if big else lambda: None
     seconds = []
     with torch.no_grad():
         for _ in range(_ROUNDS + 1):

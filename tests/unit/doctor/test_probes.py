@@ -162,7 +162,8 @@ def install(site: Path, name: str, version: str, file: str, text: str) -> None:
 
 # the lines that these packages really have, with other numbers
 ORT = "onnxruntime/capi/build_and_package_info.py"
-TF, TF_TEXT = "tensorflow/python/platform/build_info.py", 'build_info = {"cuda_version": "12.5.1", "is_cuda_build": True}\n'
+TF = "tensorflow/python/platform/build_info.py"
+TF_TEXT = "import collections\nbuild_info = collections.OrderedDict([('cuda_compute_capabilities', []), ('cuda_version', '12.5.1')])\n"
 INSTALLED = [
     ("onnxruntime-gpu", "1.22.0", ORT, "package_name = 'onnxruntime-gpu'\ncuda_version = '12.8'\n", "12.8"),
     ("tensorflow", "2.20.0", TF, TF_TEXT, "12.5.1"),

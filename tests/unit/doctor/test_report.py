@@ -38,6 +38,21 @@ def test_it_runs_before_anything_is_installed(tmp_path: Path):
     assert report["verdict"] in ("ok", "warn", "fail") and run.returncode == (report["verdict"] == "fail")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="nvidia-smi is a shell script here")
+def test_the_exit_code_tells_a_failure(tmp_path: Path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n", encoding="utf-8")
+    smi.chmod(0o755)
+    run = bare(PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}", LC_ALL="C.UTF-8")
+    assert run.returncode == 1 and "FAIL" in run.stdout and run.stdout.splitlines()[-1].startswith("Not ready"), run.stdout
+
+
+def test_it_runs_from_anywhere_and_by_its_name(tmp_path: Path):
+    by_path = subprocess.run([sys.executable, str(FILE), "--install", "--json"], capture_output=True, text=True, env=QUIET, cwd=tmp_path)
+    by_name = subprocess.run([sys.executable, "-m", "liandan.doctor", "--install", "--json"], capture_output=True, text=True, env=QUIET, cwd=ROOT)
+    assert json.loads(by_path.stdout) == json.loads(by_name.stdout)
+
+
 def test_it_speaks_the_language_of_the_locale():
     english, chinese = bare(LC_ALL="C.UTF-8"), bare(LC_ALL="zh_CN.UTF-8")
     assert "Processor" in english.stdout and "处理器" in chinese.stdout and "处理器" not in english.stdout
