@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from liandan.doctor import rules
-from liandan.doctor.words import TEXT
+from liandan.doctor.words import TEXT, WORDS
 
 Facts = dict[str, Any]
 Found = tuple[str, dict[str, Any]]
@@ -32,11 +32,16 @@ def judge(facts: Facts, language: str = "en") -> list[dict[str, str]]:
     for part in (_system, _cpu, _torch, _extras, _nvidia, _frameworks, _architectures, _libraries, _devices, _network, _speed):
         for name, values in part(facts):
             section, level, source = rules.RULES[name]
-            what, why, do = (text.format(**values) for text in TEXT[name][language])
+            spoken = {key: _words(value, language) if isinstance(value, list) else value for key, value in values.items()}
+            what, why, do = (text.format(**spoken) for text in TEXT[name][language])
             rows.append(
                 {"id": name, "section": section, "level": level, "what": what, "why": why, "do": do, "source": rules.SOURCES[source]}
             )
     return sorted(rows, key=lambda row: rules.SECTIONS.index(row["section"]))
+
+
+def _words(words: list[str], language: str) -> str:
+    return ", ".join(WORDS[language].get(word, word) for word in words)
 
 
 def verdict(findings: list[dict[str, str]]) -> str:
@@ -82,7 +87,7 @@ def _system(facts: Facts) -> Iterator[Found]:
         yield "memory-low" if min(sizes) < rules.LOW_MEMORY else "memory", {"usable": _size(min(sizes))}
     for row in facts.get("disk", []):
         name = "disk-full" if row["free"] < rules.NO_DISK else "disk-low" if row["free"] < rules.LOW_DISK else "disk"
-        yield name, {"free": _size(row["free"]), "path": row["path"], "uses": ", ".join(row.get("uses", []))}
+        yield name, {"free": _size(row["free"]), "path": row["path"], "uses": row.get("uses", [])}
     if facts.get("shm") is not None and facts["shm"] < rules.SMALL_SHM:
         yield "shm-small", {"size": _size(facts["shm"])}
 
@@ -302,6 +307,11 @@ def _libraries(facts: Facts) -> Iterator[Found]:
         if row["via"] != "wheel" and own and row["version"] and numbers(row["version"]) != numbers(own[0])[: len(numbers(row["version"]))]:
             name = "cudnn-second" if row["via"] == "LD_LIBRARY_PATH" else "cudnn-elsewhere"
             yield name, {"path": row["path"], "version": row["version"], "own": own[0]}
+    replaced = re.findall(r"\((\d+), (\d+), (\d+)\)", torch.get("cudnn_error") or "")
+    if len(replaced) == 2:
+        yield "cudnn-replaced", {"own": ".".join(replaced[0]), "version": ".".join(replaced[1])}
+    elif torch.get("cudnn"):
+        yield "cudnn", {"version": cudnn_version(torch["cudnn"])}
     cuda = next((row["cuda"] for row in facts.get("packages", {}).get("frameworks", []) if row["name"] == "torch"), None)
     if nvidia.get("nvcc"):
         yield "nvcc", {"version": nvidia["nvcc"]}
@@ -386,7 +396,7 @@ def _speed(facts: Facts) -> Iterator[Found]:
         if "gflops" not in row:
             continue
         most = peak(facts, row["device"]) if row["dtype"] == "float32" else None
-        values = {"device": row["device"], "what": row["what"], "dtype": row["dtype"], "gflops": f"{row['gflops']:,.0f}"}
+        values = {"device": row["device"], "what": [row["what"]], "dtype": row["dtype"], "gflops": f"{row['gflops']:,.0f}"}
         if most is None:
             yield "speed", values
         else:

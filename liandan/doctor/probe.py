@@ -32,7 +32,10 @@ def torch_facts(threads: int) -> dict[str, Any]:
     }  # fmt: skip
     if facts["cuda_available"]:
         torch.backends.cudnn.allow_tf32 = False  # float32 is timed as float32, as matrix products are
-        facts["cudnn"] = torch.backends.cudnn.version()
+        try:
+            facts["cudnn"] = torch.backends.cudnn.version()
+        except RuntimeError as error:  # another cuDNN was loaded in the place of torch's own
+            facts["cudnn_error"] = str(error)
         for index in range(torch.cuda.device_count()):
             found = torch.cuda.get_device_properties(index)
             facts["devices"].append({

@@ -229,6 +229,8 @@ RULES = {
     "arch": ("nvidia", "ok", "cuda-binary"),
     "arch-ptx": ("nvidia", "info", "cuda-binary"),
     "arch-missing": ("nvidia", "fail", "torch-release"),
+    "cudnn": ("nvidia", "ok", "cudnn"),
+    "cudnn-replaced": ("nvidia", "fail", "ld.so"),
     "cudnn-second": ("nvidia", "warn", "ld.so"),
     "cudnn-elsewhere": ("nvidia", "info", "ld.so"),
     "nvcc": ("nvidia", "info", "cuda-minor"),

@@ -9,7 +9,10 @@ SECTION_TITLES = {
     "nvidia": {"en": "NVIDIA", "zh": "NVIDIA 显卡"},
     "devices": {"en": "Other devices", "zh": "其他设备"},
     "network": {"en": "Network", "zh": "网络"},
-    "speed": {"en": "Speed (thousand million operations a second)", "zh": "速度（每秒十亿次运算）"},
+    "speed": {
+        "en": "Speed (thousand million operations a second; the peak is cores x clock x operations a clock)",
+        "zh": "速度（每秒十亿次运算；峰值 = 核数 x 频率 x 每拍运算数）",
+    },
 }
 VERDICTS = {
     "bare": {
@@ -26,6 +29,13 @@ VERDICTS = {
         "zh": "还不行：{failures} 处必须解决（FAIL），{warnings} 处值得处理（WARN）。",
     },
 }
+# the parts of a finding that are words themselves
+WORDS = {
+    "en": {"matmul": "matrix product"},
+    "zh": {
+        "runs": "运行目录", "packages": "软件包", "cache": "缓存", "temporary": "临时文件", "matmul": "矩阵乘", "convolution": "卷积",
+    },
+}  # fmt: skip
 LABELS = {"do": {"en": "do", "zh": "怎么办"}, "source": {"en": "source", "zh": "依据"}}
 
 TEXT = {
@@ -210,8 +220,8 @@ TEXT = {
         "zh": ("有 AVX-512：矩阵乘与卷积用 512 位向量", "", ""),
     },
     "cpu-vnni": {
-        "en": ("VNNI: int8 models run faster than float32 here", "", ""),
-        "zh": ("有 VNNI：int8 量化模型在这里比 float32 快", "", ""),
+        "en": ("VNNI: int8 models can run faster than float32 here", "", ""),
+        "zh": ("有 VNNI：int8 量化模型在这里可以比 float32 快", "", ""),
     },
     "cpu-bf16": {
         "en": ("AVX512-BF16: train.precision=auto takes bf16 for models of a million parameters or more", "", ""),
@@ -439,6 +449,22 @@ TEXT = {
             "--install 会打印命令。",
         ),
     },
+    "cudnn": {
+        "en": ("cuDNN {version} is at work in torch", "", ""),
+        "zh": ("torch 使用的 cuDNN 是 {version}", "", ""),
+    },
+    "cudnn-replaced": {
+        "en": (
+            "cuDNN {version} was loaded in the place of the {own} that torch brings",
+            "torch refuses it, and no convolution runs on the GPU.",
+            "unset LD_LIBRARY_PATH, or take the folder with the other libcudnn out of it.",
+        ),
+        "zh": (
+            "加载到的是 cuDNN {version}，不是 torch 自带的 {own}",
+            "torch 拒绝使用它，GPU 上的卷积都不能运行。",
+            "unset LD_LIBRARY_PATH，或把另一个 libcudnn 所在的目录从中去掉。",
+        ),
+    },
     "cudnn-second": {
         "en": (
             "LD_LIBRARY_PATH leads to another cuDNN, {version}: {path}",
@@ -656,8 +682,8 @@ TEXT = {
         "zh": ("{device} {what} {dtype}：{gflops}", "", ""),
     },
     "speed-peak": {
-        "en": ("{device} {what} {dtype}: {gflops} of {peak} ({percent} % of cores x clock x operations a clock)", "", ""),
-        "zh": ("{device} {what} {dtype}：{gflops}，理论峰值 {peak}（{percent} %，峰值 = 核数 x 频率 x 每拍运算数）", "", ""),
+        "en": ("{device} {what} {dtype}: {gflops} of {peak}, {percent} % of the peak", "", ""),
+        "zh": ("{device} {what} {dtype}：{gflops}，峰值 {peak} 的 {percent} %", "", ""),
     },
     "speed-low": {
         "en": (

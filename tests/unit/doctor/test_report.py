@@ -48,8 +48,9 @@ def test_the_exit_code_tells_a_failure(tmp_path: Path):
 
 
 def test_it_runs_from_anywhere_and_by_its_name(tmp_path: Path):
-    by_path = subprocess.run([sys.executable, str(FILE), "--install", "--json"], capture_output=True, text=True, env=QUIET, cwd=tmp_path)
-    by_name = subprocess.run([sys.executable, "-m", "liandan.doctor", "--install", "--json"], capture_output=True, text=True, env=QUIET, cwd=ROOT)
+    words = ["--install", "--json"]
+    by_path = subprocess.run([sys.executable, str(FILE), *words], capture_output=True, text=True, env=QUIET, cwd=tmp_path)
+    by_name = subprocess.run([sys.executable, "-m", "liandan.doctor", *words], capture_output=True, text=True, env=QUIET, cwd=ROOT)
     assert json.loads(by_path.stdout) == json.loads(by_name.stdout)
 
 
