@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from liandan.doctor.cpu import usable_cores
+
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # of memory that ran out on a CPU: torch's allocator on Linux and Windows, C++'s own, and oneDNN's, which says no more than this
 _SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a primitive", "could not create a memory")
@@ -60,11 +62,6 @@ def choose_precision(device: str, model: nn.Module) -> Choice:
     if device == "cpu" and size < _LARGE:
         return Choice("fp32", f"{size:,} parameters are too few to gain from bfloat16")
     return Choice("bf16", "the processor multiplies bfloat16" if device == "cpu" else f"{device} has bfloat16 units")
-
-
-def usable_cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Device:
