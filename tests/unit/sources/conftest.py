@@ -45,18 +45,24 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextmanager
+def skip_offline() -> Iterator[None]:
+    """Skips, with what was tried, where no way leads out. A wrong hash is no reason to skip."""
+    try:
+        yield
+    except SourceError as error:
+        if "could not be fetched" in str(error) and "thrown away" not in str(error):
+            pytest.skip(str(error))
+        raise
+
+
 @pytest.fixture
 def fetched(shared: Path) -> Callable[..., Path]:
-    """`get` into the shared home; skips, with what was tried, where no way leads out. A wrong hash is no reason to skip."""
+    """`get` into the shared home."""
 
     def fetch(name: str, **options: int) -> Path:
-        with environment(LIANDAN_HOME=str(shared)):
-            try:
-                return get(name, **options)
-            except SourceError as error:
-                if "could not be fetched" in str(error) and "thrown away" not in str(error):
-                    pytest.skip(str(error))
-                raise
+        with environment(LIANDAN_HOME=str(shared)), skip_offline():
+            return get(name, **options)
 
     return fetch
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,11 @@ from PIL import Image
 from torchvision.ops import masks_to_boxes
 
 from liandan.data.readers import read
-from liandan.sources import stamps
-from liandan.sources.store import _list
+from liandan.sources import SOURCES, stamps
+from liandan.sources.store import _list, _obtain
+from liandan.sources.unpack import unpack
+from tests.unit.sources.conftest import environment, skip_offline
+from tests.unit.sources.test_catalogue import digest
 
 COLORS = {"animals": (255, 0, 0), "food": (0, 255, 0), "people": (0, 0, 255)}
 
@@ -102,18 +107,37 @@ def test_run_lengths_begin_with_zeros_and_go_down_the_columns():
     assert stamps.run_lengths(np.ones((2, 2), bool)) == [0, 4]
 
 
-def test_the_real_stamps_as_classes(fetched: Callable[..., Path]):
-    data = read(fetched("tuxpaint-stamps"))
+@pytest.fixture(scope="module")
+def package(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """The package is unpacked once; each call gives a tree of its own, of links to the files, that a prepare function may move."""
+    source = SOURCES["tuxpaint-stamps-captions"]
+    with environment(LIANDAN_HOME=str(shared)), skip_offline():
+        archives = _obtain(source, lambda what, done, total: None)
+    unpacked = tmp_path_factory.mktemp("package") / "raw"
+    for archive in archives:
+        unpack(archive, unpacked, source.wanted)
+
+    def copy() -> Path:
+        return Path(shutil.copytree(unpacked, tmp_path_factory.mktemp("copy") / "raw", copy_function=os.link))
+
+    return copy
+
+
+def test_the_real_stamps_as_classes(package: Callable[[], Path], tmp_path: Path):
+    stamps.classes(package(), tmp_path / "stamps")
+    data = read(tmp_path / "stamps")
     assert data.format == "class_folders" and len(data) == 796
     counts = dict(zip(data.labels, np.bincount(data.targets).tolist(), strict=True))
     assert len(counts) == 16 and {name: counts[name] for name in ("animals", "food", "plants", "symbols", "town")} == {
         "animals": 146, "food": 67, "plants": 39, "symbols": 247, "town": 79,
     }  # fmt: skip
     assert all(data.image(i).shape[0] == 3 for i in range(0, 796, 50))
+    assert digest(tmp_path / "stamps") == "d243563b2d15c253"
 
 
-def test_the_real_captions(fetched: Callable[..., Path]):
-    folder = fetched("tuxpaint-stamps-captions")
+def test_the_real_captions(package: Callable[[], Path], tmp_path: Path):
+    folder = tmp_path / "captions"
+    stamps.captions(package(), folder)
     rows = [json.loads(line) for line in (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 785 and sum(row["caption_zh"] is not None for row in rows) == 752
     assert all(list(row) == ["image", "caption", "caption_zh"] and row["caption"] for row in rows)
@@ -123,8 +147,9 @@ def test_the_real_captions(fetched: Callable[..., Path]):
     assert by_image["images/animals/birds/adelaide-rosella.png"]["caption_zh"] == "阿德莱德罗塞拉。"
 
 
-def test_the_real_scenes(fetched: Callable[..., Path]):
-    folder = fetched("tuxpaint-stamps-scenes", count=40, size=128)
+def test_the_real_scenes(package: Callable[[], Path], tmp_path: Path):
+    folder = tmp_path / "scenes"
+    stamps.scenes(package(), folder, count=40, size=128)
     coco = json.loads((folder / "train" / "annotations.json").read_text(encoding="utf-8"))
     assert len(coco["categories"]) == 16 and len(coco["images"]) == 40 and 40 <= len(coco["annotations"]) <= 160
     assert len(list((folder / "val" / "masks").glob("*.png"))) == 10
