@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def skip_offline() -> Iterator[None]:
 def fetched(shared: Path) -> Callable[..., Path]:
     """`get` into the shared home."""
 
-    def fetch(name: str, **options: int) -> Path:
+    def fetch(name: str, **options: Any) -> Path:
         with environment(LIANDAN_HOME=str(shared)), skip_offline():
             return get(name, **options)
 

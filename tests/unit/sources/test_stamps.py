@@ -123,6 +123,7 @@ def package(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     return copy
 
 
+@pytest.mark.slow  # the package takes ten seconds to unpack
 def test_the_real_stamps_as_classes(package: Callable[[], Path], tmp_path: Path):
     stamps.classes(package(), tmp_path / "stamps")
     data = read(tmp_path / "stamps")
@@ -135,6 +136,7 @@ def test_the_real_stamps_as_classes(package: Callable[[], Path], tmp_path: Path)
     assert digest(tmp_path / "stamps") == "d243563b2d15c253"
 
 
+@pytest.mark.slow  # the package takes ten seconds to unpack
 def test_the_real_captions(package: Callable[[], Path], tmp_path: Path):
     folder = tmp_path / "captions"
     stamps.captions(package(), folder)
@@ -147,6 +149,7 @@ def test_the_real_captions(package: Callable[[], Path], tmp_path: Path):
     assert by_image["images/animals/birds/adelaide-rosella.png"]["caption_zh"] == "阿德莱德罗塞拉。"
 
 
+@pytest.mark.slow  # the package takes ten seconds to unpack
 def test_the_real_scenes(package: Callable[[], Path], tmp_path: Path):
     folder = tmp_path / "scenes"
     stamps.scenes(package(), folder, count=40, size=128)
