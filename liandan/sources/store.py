@@ -159,6 +159,7 @@ def _kept(file: File, downloads: Path, failures: list[str]) -> bool:
 def _fetch(way: Way, file: File, place: Path, progress: Progress) -> None:
     """Bring one file to its place in the cache, or raise WayFailed. A part that turns out wrong is thrown away, and tried afresh once."""
     part = place.with_name(place.name + ".part")
+    place.parent.mkdir(exist_ok=True)  # a hub's files have a folder of their own
     with lock(place.with_name(f".{place.name}.lock"), progress):
         while True:
             resumed = part.exists() and part.stat().st_size > 0
