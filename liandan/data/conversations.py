@@ -97,7 +97,7 @@ class ConversationSource:
 
 
 def read_conversations(path: Path) -> ConversationSource:
-    """Read and judge every row.
+    """Read and judge every row of a file, or of the only one in a folder.
 
     Raises:
         DataError: no row, or bad rows: the first twenty with their place and what is wrong, the number of the others, and what a row
@@ -107,12 +107,13 @@ def read_conversations(path: Path) -> ConversationSource:
     rows: list[int] = []
     bad: list[str] = []
     last = ""
-    for number, row in _rows(path):
+    file = the_file(path)
+    for number, row in _rows(file):
         try:
             found.append(conversation(row))
             rows.append(number)
         except BadRow as error:
-            bad.append(f"  {path.name}:{number}: {error}")
+            bad.append(f"  {file.name}:{number}: {error}")
             last = _shape(row)
     if bad:
         more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
@@ -120,14 +121,24 @@ def read_conversations(path: Path) -> ConversationSource:
         raise DataError(f"{path}: {len(bad)} of {len(bad) + len(found)} rows are no conversations:\n{listed}{more}\na row looks like {last}")
     if not found:
         raise DataError(f"{path}: expected conversations, found none; a row looks like {_SHAPES['instruction']}")
-    return ConversationSource(path, found, np.array(rows, dtype=np.int64), file_digest(path))
+    return ConversationSource(file, found, np.array(rows, dtype=np.int64), file_digest(file))
+
+
+def the_file(path: Path) -> Path:
+    """The file itself, or the only one of its kind in a folder; raises DataError."""
+    if not path.is_dir():
+        return path
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    if len(files) != 1:
+        raise DataError(f"{path}: expected one file of conversations ({', '.join(SUFFIXES)}), found {len(files)}; name the file")
+    return files[0]
 
 
 def looks_like_conversations(path: Path) -> bool:
-    """Whether the first row of a file has the keys of a conversation."""
+    """Whether the first row of a file, or of the only one in a folder, has the keys of a conversation."""
     try:
-        _, row = next(iter(_rows(path)))
-    except (DataError, StopIteration):
+        _, row = next(iter(_rows(the_file(path))))
+    except (DataError, OSError, StopIteration):
         return False
     return isinstance(row, Mapping) and any(key in row for key in _SHAPES)
 

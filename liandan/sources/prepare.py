@@ -159,12 +159,30 @@ def tang_poems(raw: Path, made: Path, *, limit: int | None = None) -> None:
     Args:
         limit: at most so many poems, spread evenly over the collection (whose first thousands are emperors and temple hymns).
     """
-    poems = list(_clean(_tang(raw)))
-    if limit is not None and limit < len(poems):
-        poems = [poems[i * len(poems) // limit] for i in range(limit)]
+    poems = _spread(list(_clean(_tang(raw))), limit)
     made.mkdir(parents=True)
     with open(made / "poems.txt", "w", encoding="utf-8", newline="\n") as out:
         out.write("\n".join("\n".join([title, *lines]) + "\n" for title, lines in poems))
+
+
+def tang_questions(raw: Path, made: Path, *, limit: int | None = None) -> None:
+    """`questions.jsonl`: {"instruction": to write a poem with a title, "output": the poem}, quatrains alone, in the order of the Quan Tangshi.
+
+    Args:
+        limit: at most so many, spread evenly over the collection.
+    """
+    poems = _spread([(title, lines) for title, lines in _clean(_tang(raw)) if len(lines) == 2 and len(title) <= 12], limit)
+    made.mkdir(parents=True)
+    with open(made / "questions.jsonl", "w", encoding="utf-8", newline="\n") as out:
+        for title, lines in poems:
+            row = {"instruction": f"以「{title}」為題，作一首絕句。", "output": "\n".join(lines)}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _spread(poems: list[tuple[str, list[str]]], limit: int | None) -> list[tuple[str, list[str]]]:
+    if limit is None or limit >= len(poems):
+        return poems
+    return [poems[i * len(poems) // limit] for i in range(limit)]
 
 
 def _tang(raw: Path) -> Iterator[dict]:
