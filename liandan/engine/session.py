@@ -211,7 +211,7 @@ class Session:
         found = weights.find(self.recipe)
         parts = assemble.assemble(self.recipe, self.device, initial=found, note=self.note)
         if self.device.main:
-            weights.keep(self.recipe, self.layout)
+            weights.keep(self.recipe, self.layout, found)
             store.write_text_atomic(self.layout.recipe, to_yaml(self.recipe))
             store.write_json_atomic(self.layout.environment, environment(self.device))
             store.write_json_atomic(self.layout.labels, parts.task.labels)

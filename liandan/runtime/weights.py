@@ -65,30 +65,36 @@ def preprocessing(recipe: Recipe) -> dict[str, Any]:
     return {"tokenizer": kept["tokenizer"]} if kept.get("tokenizer") else {}
 
 
-def keep(recipe: Recipe, layout: layouts.Layout) -> None:
-    """Copy into the run's base/ what its model's folder holds that the run cannot do without: how it is built and, where an adapter
-    learns beside them, the frozen weights.
+def keep(recipe: Recipe, layout: layouts.Layout, initial: Path | None) -> None:
+    """Copy into the run's base/ what the run cannot do without and its checkpoints do not hold: of a model that is a folder, how it is
+    built; and the frozen weights, where an adapter learns beside them.
+
+    Args:
+        initial: what `find` found.
 
     Raises:
         RecipeError: they are too large for a run directory.
     """
-    if not recipe.model.name.startswith(_FOLDER):
-        return
-    folder = Path(recipe.model.name.removeprefix(_FOLDER))
-    if folder.resolve() == layout.base.resolve():
-        return
-    tensors = sorted(folder.glob("*.safetensors*")) if recipe.model.adapter is not None else []
-    if sum(path.stat().st_size for path in tensors) > _KEPT:
-        raise _fault(recipe, f"frozen weights of at most {_KEPT / 1e9:g} GB beside an adapter", f"{folder} holds more, which is not supported yet")
-    layout.base.mkdir(exist_ok=True)
-    for path in [*(folder / name for name in FILES), *tensors]:
-        if path.is_file():
-            store.copy_file(path, layout.base / path.name)
+    wanted: list[Path] = []
+    if recipe.model.name.startswith(_FOLDER):
+        wanted += [Path(recipe.model.name.removeprefix(_FOLDER)) / name for name in FILES]
+    if recipe.model.adapter is not None and initial is not None:
+        wanted += sorted(initial.glob("*.safetensors")) if initial.is_dir() else [initial]
+    wanted = [path for path in wanted if path.is_file() and path.parent.resolve() != layout.base.resolve()]
+    if sum(path.stat().st_size for path in wanted) > _KEPT:
+        raise _fault(recipe, f"frozen weights of at most {_KEPT / 1e9:g} GB beside an adapter", "larger ones are not supported yet")
+    for path in wanted:
+        layout.base.mkdir(exist_ok=True)
+        store.copy_file(path, layout.base / path.name)
 
 
 def at_home(recipe: Recipe, layout: layouts.Layout) -> Recipe:
-    """The recipe of a run, with its model's folder in the run directory, wherever that has been moved."""
-    return recipe.with_values({"model.name": f"{_FOLDER}{layout.base}"}) if layout.base.is_dir() else recipe
+    """The recipe of a run with what lies in its base/ found there, wherever the run directory has been moved."""
+    if not layout.base.is_dir():
+        return recipe
+    if recipe.model.name.startswith(_FOLDER):
+        return recipe.with_values({"model.name": f"{_FOLDER}{layout.base}"})
+    return recipe.with_values({"model.weights": str(next(layout.base.iterdir()))})
 
 
 def _fault(recipe: Recipe, expected: str, hint: str) -> RecipeError:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from liandan.data.pipelines import PIPELINES
 from liandan.recipe import load_recipe
 from liandan.runtime.assemble import Parts, assemble
 from liandan.runtime.device import Device
@@ -46,7 +47,7 @@ def turns(task: str, batches: list[dict[str, Any]]) -> list[list[dict[str, Any]]
 @pytest.mark.parametrize("task", TASKS)
 def test_it_says_what_it_is(task: str) -> None:
     kind = resolve(task)
-    assert issubclass(kind, Task) and kind.kind in ("images", "text") and kind.inputs and kind.metrics
+    assert issubclass(kind, Task) and kind.kind in PIPELINES and kind.inputs and kind.metrics
     metric, mode = kind.best
     assert metric.removeprefix("val/") in kind.metrics and mode in ("min", "max")
 
