@@ -80,11 +80,12 @@ class ChatPipeline:
 
     def encode(self, text: str) -> np.ndarray:
         """A user's message -> int64 (T,), as far as the opening of the answer."""
-        return self.prompt([Message("user", text)])
+        return self.prompt([{"role": "user", "content": text}])
 
-    def prompt(self, messages: Sequence[Message]) -> np.ndarray:
-        """Messages with the user's last -> int64 (T,), to be continued: token for token what training gave before an answer."""
-        return self.template.encode(list(messages)).ids
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> np.ndarray:
+        """Messages {"role", "content"}, the user's last -> int64 (T,), to be continued: token for token what training gave before an
+        answer."""
+        return self.template.encode([Message(m["role"], m["content"]) for m in messages]).ids
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.tokenizer.decode(ids)

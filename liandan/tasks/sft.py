@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
 from liandan.models import sampling
+from liandan.models.sampling import GREEDY, Sampling
 from liandan.tasks.language_model import next_token
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
 
@@ -99,24 +100,34 @@ class SFT(Task):
         told = []
         for i in range(min(_SHOWN, len(samples))):
             *given, expected = samples.source.messages(i)
-            made = self.answer(model, pipeline, pipeline.prompt(given).tolist(), world)
+            prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
+            made = self.answer(model, pipeline, prompt.tolist(), world)
             told.append(f"[{samples.name(i)}] {given[-1].content}\n  expected: {expected.content}\n  answered: {made}")
         return {".txt": "\n\n".join(told) + "\n"}
 
     def answer(self, model: Any, pipeline: Any, prompt: list[int], world: World) -> str:
-        """The text that continues a prompt's tokens, to the mark that ends it; greedy."""
+        """The most likely text after a prompt's tokens, to the mark that ends it."""
+        return pipeline.decode(self.reply(model, prompt, world))
+
+    def reply(
+        self, model: Any, prompt: list[int], world: World, how: Sampling = GREEDY, key: int = 0, limit: int = _NEW_TOKENS
+    ) -> Iterator[int]:
+        """Token ids after a prompt, as they are made, to the mark that ends an answer, which is left out.
+
+        Args:
+            how: they are chosen; the draws depend on `key` and the position alone.
+            limit: at most so many, and no more than the model has room for.
+        """
         prompt = prompt[1 - model.context :]  # what is too long loses its beginning
-        room = min(_NEW_TOKENS, model.context - len(prompt))
-        moved = world.move({"ids": torch.tensor([prompt], dtype=torch.int64)})
-        made: list[int] = []
-        with torch.no_grad(), world.autocast():
-            for token in sampling.generate(
-                model.step, moved["ids"], room, sampling.GREEDY, context=model.context, new_cache=model.new_cache
-            ):
-                if int(token) in self.data["stops"]:
-                    break
-                made.append(int(token))
-        return pipeline.decode(made)
+        room = min(limit, model.context - len(prompt))
+        moved = world.move({"ids": torch.tensor([prompt], dtype=torch.int64), "key": torch.tensor([key])})
+        made = sampling.generate(model.step, moved["ids"], room, how, moved["key"], context=model.context, new_cache=model.new_cache)
+        while True:
+            with world.autocast():  # around each token alone: the caller's code runs in between
+                token = next(made, None)
+            if token is None or int(token) in self.data["stops"]:
+                return
+            yield int(token)
 
     def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         return {"ids": torch.zeros(2, self.data["context"], dtype=torch.int64)}

@@ -1,0 +1,52 @@
+"""A conversation with a run, a piece of text at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from liandan.runs.layout import RunError
+from liandan.runtime.opened import OpenRun
+from liandan.tasks.sft import SFT, Sampling
+
+_HALF = "\ufffd"  # what a character looks like of which some bytes are still to come
+
+
+class Chat:
+    """Messages so far, and the run that answers.
+
+    Args:
+        run: of a task that answers: sft.
+        system: what the model is told before the conversation; None: nothing but what its template says by itself.
+        how: tokens are chosen; temperature 0 is the most likely answer.
+        seed: of the draws; each turn has its own.
+        limit: tokens of an answer.
+
+    Raises:
+        RunError: the run's task does not answer.
+    """
+
+    def __init__(self, run: OpenRun, how: Sampling, *, system: str | None = None, seed: int = 0, limit: int = 512) -> None:
+        if not isinstance(run.task, SFT):
+            raise RunError(f"{run.layout.root} is a run of {run.recipe.task}, which does not answer; chat needs one of sft")
+        self.run, self.task, self.how, self.seed, self.limit = run, run.task, how, seed, limit
+        self.messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
+
+    def ask(self, text: str) -> Iterator[str]:
+        """The answer in pieces as they are made. When it has ended, question and answer belong to the conversation."""
+        asked = [*self.messages, {"role": "user", "content": text}]
+        prompt = self.run.pipeline.prompt(asked).tolist()
+        made: list[int] = []
+        told = ""
+        for token in self.task.reply(self.run.model, prompt, self.run.device, self.how, self.seed + len(asked), self.limit):
+            made.append(token)
+            whole = self.run.pipeline.decode(made)
+            if not whole.endswith(_HALF):
+                yield whole[len(told) :]
+                told = whole
+        whole = self.run.pipeline.decode(made)
+        if whole != told:
+            yield whole[len(told) :]
+        self.messages = [*asked, {"role": "assistant", "content": whole}]
+
+
+__all__ = ["Chat", "Sampling"]
