@@ -1,9 +1,9 @@
 """Python config files, read and never run: their text is parsed with `ast`, and what plain values it states are worked out here.
 
-A config of this kind is assignments of literals: numbers, text, lists, tuples, dicts, `dict(...)`, arithmetic on numbers, names assigned
-above, their subscripts and slices, unpacking with * and **, `round(...)`, and a comprehension over such a list. Everything else (an import,
-any other call, an attribute, a loop, a condition, a function) is a fault with its line. Sizes, depth and magnitudes are limited while values
-are made, so that no file can make this slow or large.
+A config of this kind is assignments of literals: numbers, text, lists, tuples, dicts, `dict(...)`, arithmetic on numbers, names
+assigned above, their subscripts and slices, unpacking with * and **, `round(...)`, and a comprehension over such a list. Everything
+else (an import, any other call, an attribute, a loop, a condition, a function) is a fault with its line. Sizes, depth and magnitudes
+are limited while values are made, so that no file can make this slow or large.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class _Reader:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return self.made(node, self.items(node.elts, depth, local))
         if isinstance(node, ast.Dict):
-            pairs = [(None if key is None else self.key(key, depth, local), value) for key, value in zip(node.keys, node.values, strict=True)]
+            keys = [None if key is None else self.key(key, depth, local) for key in node.keys]
+            pairs = list(zip(keys, node.values, strict=True))
             return self.made(node, self.mapping(pairs, depth, local, again=True))
         if isinstance(node, ast.Call):
             return self.call(node, depth, local)
@@ -258,7 +259,8 @@ class _Reader:
         owner = self.value(node.value, depth + 1, local)
         written = self.written(node)
         if isinstance(node.slice, ast.Slice):
-            bounds = [None if part is None else self.number(part, depth, local) for part in (node.slice.lower, node.slice.upper, node.slice.step)]
+            parts = (node.slice.lower, node.slice.upper, node.slice.step)
+            bounds = [None if part is None else self.number(part, depth, local) for part in parts]
             if not isinstance(owner.value, list) or not all(b is None or isinstance(b, int) for b in bounds) or bounds[2] == 0:
                 self.refuse(node, "a slice of a list", written)
             return self.made(node, owner.value[slice(*bounds)])
