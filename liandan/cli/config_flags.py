@@ -38,7 +38,8 @@ def meaning(
     """What the flags stand for. Raises typer.BadParameter where the target is no Python config, or a flag has no meaning."""
     given = {
         "--resume-from": resume_from, "--seed": seed, "--device": device, "--gpu-id": gpu_id,
-        "--split-validation": split_validation or None, "--ratio": ratio, "--deterministic": deterministic or None, "--local-rank": local_rank,
+        "--split-validation": split_validation or None, "--ratio": ratio,
+        "--deterministic": deterministic or None, "--local-rank": local_rank,
     }  # fmt: skip
     given = {flag: value for flag, value in given.items() if value is not None}
     if given and Path(target).suffix.lower() != ".py":

@@ -89,7 +89,7 @@ def _pipelines(tell: Tell, config: Mapping[str, Node]) -> dict[str, Converted]:
         tell.faults += converted.faults
     where, seen, judged = config["val_pipeline"].where, train.pipeline.normalize, val.pipeline.normalize
     if seen and judged and seen != judged:
-        tell.note(where, "train_pipeline normalizes otherwise than val_pipeline; here both do as val_pipeline does: colors are judged as learned")
+        tell.note(where, "train_pipeline normalizes otherwise than val_pipeline; here both do as val_pipeline does")
         train.steps[:] = [(judged if step is seen else step, at) for step, at in train.steps]
     if val.pipeline.bgr:
         tell.note(where, "to_rgb=False: images are RGB here, and mean and std are put in that order")
