@@ -43,7 +43,8 @@ def meaning(
     }  # fmt: skip
     given = {flag: value for flag, value in given.items() if value is not None}
     if given and Path(target).suffix.lower() != ".py":
-        raise typer.BadParameter(f"{', '.join(given)} only with a Python config; write key=value, such as seed=3", param_hint=target)
+        flags = ", ".join(given)
+        raise typer.BadParameter(f"{flags}: only with a Python config (.py); write key=value, such as seed=3", param_hint=target)
     found = Meaning()
 
     def stands_for(flag: str, key: str, value: object) -> None:

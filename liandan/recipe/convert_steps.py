@@ -272,11 +272,16 @@ def _policy(policy: Mapping[str, Any], hparams: Mapping[str, Any], state: Pipeli
     name = policy["type"]
     if name not in OPERATIONS:
         raise NoCounterpart(one_of(OPERATIONS, len(OPERATIONS)), f"the policy {name}", did_you_mean(name, OPERATIONS))
-    known = OPERATIONS[name]
-    made = {**{key: value for key, value in hparams.items() if key in known}, **{k: v for k, v in policy.items() if k != "type"}}
+    own, *options = OPERATIONS[name]
+    known = [key for key in (own, *options, "prob", "magnitude_key", "magnitude_range") if key]
+    made = {**{key: value for key, value in hparams.items() if key in options}, **{k: v for k, v in policy.items() if k != "type"}}
     for key in made:
-        if key not in (*known, "prob", "magnitude_key", "magnitude_range"):
+        if key not in known:
             raise NoCounterpart(one_of(known), f"{name}.{key}", did_you_mean(key, known))
+    if made.pop("magnitude_key", own) != own:
+        raise NoCounterpart(f"magnitude_key {own}", f"{name}.magnitude_key: {show(policy['magnitude_key'])}")
+    if isinstance(made.get(own), list):
+        raise NoCounterpart("a number", f"{name}.{own}: {show(made[own])}")
     if "pad_val" in made:
         made["pad_val"] = state.colors(made["pad_val"])
     return {"name": name, **made}
@@ -322,24 +327,24 @@ def _nothing(a: Arguments, state: Pipeline) -> Steps:
     return []  # how arrays become tensors and which are handed on: here they always are
 
 
-_NEGATIVE = {"random_negative_prob": None}
-_PADDED = {"pad_val": None, "interpolation": None, **_NEGATIVE}
-# the operations of policies, and what each may be told beside prob
-OPERATIONS: dict[str, dict[str, Any]] = {
-    "AutoContrast": {},
-    "Equalize": {},
-    "Invert": {},
-    "Rotate": {"angle": None, "center": None, "scale": None, **_PADDED},
-    "Posterize": {"bits": None},
-    "Solarize": {"thr": None},
-    "SolarizeAdd": {"magnitude": None, "thr": None},
-    "ColorTransform": {"magnitude": None, **_NEGATIVE},
-    "Contrast": {"magnitude": None, **_NEGATIVE},
-    "Brightness": {"magnitude": None, **_NEGATIVE},
-    "Sharpness": {"magnitude": None, **_NEGATIVE},
-    "Shear": {"magnitude": None, "direction": None, **_PADDED},
-    "Translate": {"magnitude": None, "direction": None, **_PADDED},
-    "Cutout": {"shape": None, "pad_val": None},
+_NEGATIVE = "random_negative_prob"
+_PADDED = ("pad_val", "interpolation", _NEGATIVE)
+# the operations of policies: what each one's magnitude is called (None: it has none), and what else it may be told beside prob
+OPERATIONS: dict[str, tuple[str | None, ...]] = {
+    "AutoContrast": (None,),
+    "Equalize": (None,),
+    "Invert": (None,),
+    "Rotate": ("angle", *_PADDED),
+    "Posterize": ("bits",),
+    "Solarize": ("thr",),
+    "SolarizeAdd": ("magnitude", "thr"),
+    "ColorTransform": ("magnitude", _NEGATIVE),
+    "Contrast": ("magnitude", _NEGATIVE),
+    "Brightness": ("magnitude", _NEGATIVE),
+    "Sharpness": ("magnitude", _NEGATIVE),
+    "Shear": ("magnitude", "direction", *_PADDED),
+    "Translate": ("magnitude", "direction", *_PADDED),
+    "Cutout": ("shape", "pad_val"),
 }
 
 _HPARAMS = {"pad_val": 128}
@@ -379,7 +384,7 @@ STEPS: dict[str, tuple[Callable[[Arguments, Pipeline], Steps], dict[str, Any]]] 
         _rand_augment,
         {"policies": ..., "num_policies": ..., "magnitude_level": ..., "magnitude_std": 0.0, "total_level": 30, "hparams": _HPARAMS},
     ),
-    **{name: (_operation(name), {**known, "prob": None}) for name, known in OPERATIONS.items()},
+    **{name: (_operation(name), {**{key: None for key in known if key}, "prob": None}) for name, known in OPERATIONS.items()},
     "ToTensor": (_nothing, _ANY),
     "ImageToTensor": (_nothing, _ANY),
     "Transpose": (_nothing, _ANY),

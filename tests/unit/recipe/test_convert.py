@@ -169,7 +169,7 @@ def test_data_of_the_command_line_takes_the_place_of_both_lists():
                     "name": "augment_policies",
                     "policies": [
                         {"name": "Invert"},
-                        {"name": "Rotate", "pad_val": [124, 116, 104], "magnitude_key": "angle", "magnitude_range": [0, 30]},
+                        {"name": "Rotate", "pad_val": [124, 116, 104], "magnitude_range": [0, 30]},
                     ],
                     "num_policies": 2,
                     "magnitude_level": 9,
@@ -255,6 +255,9 @@ def test_grey_images_make_a_model_of_one_channel():
         ("dict(type='RandomCrop', size=32, padding_mode='wrap')", "padding_mode"),
         ("dict(type='RandomResizedCrop', size='big')", "arguments that RandomResizedCrop takes"),
         ("dict(type='RandAugment', policies=[dict(type='Blur')], num_policies=2, magnitude_level=9)", "the policy Blur"),
+        ("dict(type='Rotate', angle=30, scale=2)", "train_pipeline[0]: Rotate.scale"),
+        ("dict(type='Cutout', shape=(8, 9))", "Cutout.shape"),
+        ("dict(type='RandAugment', policies=[dict(type='Rotate', magnitude_key='scale')], num_policies=1, magnitude_level=1)", "magnitude_key"),
         ("'RandomFlip'", "a step, dict(type=..., arguments)"),
     ],
 )
