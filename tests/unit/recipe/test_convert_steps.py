@@ -123,8 +123,8 @@ def test_what_a_step_becomes_in_training_and_in_validation(written: str, trainin
 
 def test_every_type_of_the_registry_is_known():
     own = {
-        "LoadImageFromFile", "RandomCrop", "RandomResizedCrop", "RandomGrayscale", "RandomFlip", "RandomErasing", "Pad", "Resize", "CenterCrop",
-        "Normalize", "ColorJitter", "Lighting", "Albu", "AutoAugment", "RandAugment", "ToTensor", "ImageToTensor", "Transpose", "ToPIL",
+        "LoadImageFromFile", "RandomCrop", "RandomResizedCrop", "RandomGrayscale", "RandomFlip", "RandomErasing", "Pad", "Resize",
+        "CenterCrop", "Normalize", "ColorJitter", "Lighting", "Albu", "AutoAugment", "RandAugment", "ToTensor", "ImageToTensor", "Transpose", "ToPIL",
         "ToNumpy", "Collect", "WrapFieldsToLists", "ToHalf", "Compose",
     }  # fmt: skip
     policies = {
@@ -169,7 +169,7 @@ def test_grey_images_make_a_model_of_one_channel():
         ("dict(type='RandAugment', policies=[dict(type='Blur')], num_policies=2, magnitude_level=9)", "the policy Blur"),
         ("dict(type='Rotate', angle=30, scale=2)", "train_pipeline[0]: Rotate.scale"),
         ("dict(type='Cutout', shape=(8, 9))", "Cutout.shape"),
-        ("dict(type='RandAugment', policies=[dict(type='Rotate', magnitude_key='scale')], num_policies=1, magnitude_level=1)", "magnitude_key"),
+        ("dict(type='RandAugment', policies=[dict(type='Rotate', magnitude_key='x')], num_policies=1, magnitude_level=1)", "magnitude_key"),
         ("'RandomFlip'", "a step, dict(type=..., arguments)"),
     ],
 )
