@@ -273,7 +273,7 @@ def _policy(policy: Mapping[str, Any], hparams: Mapping[str, Any], state: Pipeli
     if name not in OPERATIONS:
         raise NoCounterpart(one_of(OPERATIONS, len(OPERATIONS)), f"the policy {name}", did_you_mean(name, OPERATIONS))
     own, *options = OPERATIONS[name]
-    known = [key for key in (own, *options, "prob", "magnitude_key", "magnitude_range") if key]
+    known = [own, *options, "prob", "magnitude_key", "magnitude_range"]
     made = {**{key: value for key, value in hparams.items() if key in options}, **{k: v for k, v in policy.items() if k != "type"}}
     for key in made:
         if key not in known:
@@ -329,11 +329,11 @@ def _nothing(a: Arguments, state: Pipeline) -> Steps:
 
 _NEGATIVE = "random_negative_prob"
 _PADDED = ("pad_val", "interpolation", _NEGATIVE)
-# the operations of policies: what each one's magnitude is called (None: it has none), and what else it may be told beside prob
-OPERATIONS: dict[str, tuple[str | None, ...]] = {
-    "AutoContrast": (None,),
-    "Equalize": (None,),
-    "Invert": (None,),
+# the operations of policies: what each one's magnitude is called (empty: it has none), and what else it may be told beside prob
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "AutoContrast": ("",),
+    "Equalize": ("",),
+    "Invert": ("",),
     "Rotate": ("angle", *_PADDED),
     "Posterize": ("bits",),
     "Solarize": ("thr",),

@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from .document import KEY_IN_WORDS, MAX_DEPTH, MAX_KEY, MAX_VALUES, TEXT_IN_WORDS, Node, has_surrogates
-from .faults import Fault, RecipeError, did_you_mean, show
+from .faults import MAX_FAULTS, Fault, RecipeError, did_you_mean, show
 from .read import file_text
 
 SUFFIXES = (".py",)
@@ -27,6 +28,7 @@ MAX_NUMBER = 10**18  # no argument of a recipe is larger
 MAX_TEXT = 10_000  # characters
 MAX_WORK = 200_000  # items and characters made on the way, all together
 MAX_EXPONENT = 1_000
+MAX_DIGITS = 20  # that round() is asked for
 
 _EXPECTED = "a plain value: literals, names assigned above, arithmetic, dict(), round(), unpacking, subscripts"
 _NEVER_RUN = "nothing in a config is run; write the value itself"
@@ -74,6 +76,8 @@ def parse_python_config(text: str, name: str) -> dict[str, Node]:
     reader = _Reader(name, text)
     for statement in tree.body:
         reader.take(statement)
+        if len(reader.faults) >= MAX_FAULTS:
+            raise RecipeError(reader.faults)
     reader.check()
     if reader.faults:
         raise RecipeError(reader.faults)
@@ -84,7 +88,8 @@ class _Reader:
     """Works out one statement after the other."""
 
     def __init__(self, file: str, text: str) -> None:
-        self.file, self.text = file, text
+        self.file = file
+        self.lines = [line.encode() for line in re.split(r"\r\n|\r|\n", text)]
         self.names: dict[str, Node] = {}
         self.faulty: set[str] = set()  # assigned above by a statement that was refused: told once
         self.faults: list[Fault] = []
@@ -204,7 +209,7 @@ class _Reader:
             elif isinstance(value.value, dict):
                 brought = value.value
             else:
-                self.refuse(node, "a dict after **", show(plain(value)))
+                self.refuse(node, "a dict after **", show(value.value))
             twice = brought.keys() & (written if again else found.keys())
             if twice:
                 self.refuse(node, "each key once", f"{min(twice)} again", "keep one of the two")
@@ -228,62 +233,60 @@ class _Reader:
             pairs = [(None, arg) for arg in node.args] + [(keyword.arg, keyword.value) for keyword in node.keywords]
             return self.made(node, self.mapping(pairs, depth, local, again=False))
         if node.keywords or not 1 <= len(node.args) <= 2:
-            self.refuse(node, "round(number) or round(number, digits)", self.written(node))
-        arguments = [self.number(arg, depth, local) for arg in node.args]
-        if len(arguments) == 2 and not isinstance(arguments[1], int):
-            self.refuse(node, "round(number, digits)", self.written(node))
-        return self.made(node, round(*arguments))  # pyright: ignore[reportArgumentType, reportCallIssue]
+            self.refuse(node, "round(number) or round(number, digits)")
+        number, *digits = (self.number(arg, depth, local) for arg in node.args)
+        if digits and not (isinstance(digits[0], int) and abs(digits[0]) <= MAX_DIGITS):
+            self.refuse(node, f"round(number, digits) with at most {MAX_DIGITS} digits")
+        return self.made(node, round(number, int(digits[0])) if digits else round(number))
 
     def operation(self, node: ast.BinOp, depth: int, local: dict[str, Node] | None) -> Any:
         left, right = self.value(node.left, depth + 1, local).value, self.value(node.right, depth + 1, local).value
-        written = self.written(node)
         if isinstance(node.op, ast.Add) and (_both(left, right, list) or _both(left, right, str)):
             return left + right  # pyright: ignore[reportOperatorIssue]
         if isinstance(node.op, ast.Mult) and isinstance(left, list) and _is_whole(right):
             if len(left) * max(0, right) > MAX_VALUES:
-                self.refuse(node, f"a list of at most {MAX_VALUES} values", written)
+                self.refuse(node, f"a list of at most {MAX_VALUES} values")
             return left * right
         if type(node.op) not in _ARITHMETIC or not (_is_number(left) and _is_number(right)):
-            self.refuse(node, "arithmetic (+ - * / // % **) on numbers", written)
+            self.refuse(node, "arithmetic (+ - * / // % **) on numbers")
         if isinstance(node.op, ast.Pow) and abs(right) > MAX_EXPONENT:
-            self.refuse(node, f"an exponent of at most {MAX_EXPONENT}", written)
+            self.refuse(node, f"an exponent of at most {MAX_EXPONENT}")
         try:
             result = _ARITHMETIC[type(node.op)](left, right)
-        except (ArithmeticError, ValueError) as error:
-            self.refuse(node, "arithmetic that has a result", f"{written}: {error}")
-        if isinstance(result, complex) or not math.isfinite(result):
-            self.refuse(node, "a real, finite number", written)
+            if isinstance(result, complex) or not math.isfinite(result):
+                self.refuse(node, "a real, finite number")
+        except ArithmeticError as error:
+            self.refuse(node, "arithmetic that has a result", f"{self.written(node)}: {error}")
         return result
 
     def subscript(self, node: ast.Subscript, depth: int, local: dict[str, Node] | None) -> Node:
         owner = self.value(node.value, depth + 1, local)
-        written = self.written(node)
         if isinstance(node.slice, ast.Slice):
             parts = (node.slice.lower, node.slice.upper, node.slice.step)
-            bounds = [None if part is None else self.number(part, depth, local) for part in parts]
-            if not isinstance(owner.value, list) or not all(b is None or isinstance(b, int) for b in bounds) or bounds[2] == 0:
-                self.refuse(node, "a slice of a list", written)
+            bounds: list[Any] = [None if part is None else self.number(part, depth, local) for part in parts]
+            if not isinstance(owner.value, list) or any(isinstance(bound, float) for bound in bounds) or bounds[2] == 0:
+                self.refuse(node, "a slice of a list")
             return self.made(node, owner.value[slice(*bounds)])
         key = self.value(node.slice, depth + 1, local).value
         try:
             found: Any = owner.value[key]  # pyright: ignore[reportArgumentType, reportCallIssue, reportIndexIssue, reportOptionalSubscript]
         except (KeyError, IndexError, TypeError):
             choices = owner.value if isinstance(owner.value, dict) else ()
-            self.refuse(node, "something that is there", written, did_you_mean(str(key), choices))
+            self.refuse(node, "something that is there", hint=did_you_mean(str(key), choices) if isinstance(key, str) else "")
         return found if isinstance(found, Node) else self.made(node, found)
 
     def comprehension(self, node: ast.ListComp, depth: int, local: dict[str, Node] | None) -> list[Node]:
         """`[value for name in list]`: a value for each item, no condition."""
         generator = node.generators[0]
         if len(node.generators) > 1 or generator.ifs or generator.is_async or not isinstance(generator.target, ast.Name):
-            self.refuse(node, "[value for name in list]", self.written(node))
+            self.refuse(node, "[value for name in list]")
         bound = generator.target.id
         return [self.value(node.elt, depth + 1, {**(local or {}), bound: item}) for item in self.list_of(generator.iter, depth + 1, local)]
 
     def list_of(self, node: ast.expr, depth: int, local: dict[str, Node] | None) -> list[Node]:
         value = self.value(node, depth, local)
         if not isinstance(value.value, list):
-            self.refuse(node, "a list", show(plain(value)))
+            self.refuse(node, "a list", show(value.value))
         return value.value
 
     def number(self, node: ast.expr, depth: int, local: dict[str, Node] | None) -> int | float:
@@ -296,7 +299,7 @@ class _Reader:
     def made(self, node: ast.expr, value: Any) -> Node:
         """A value that was just made, judged by its size."""
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > MAX_NUMBER:
-            self.refuse(node, f"numbers up to {MAX_NUMBER:.0e}", self.written(node))
+            self.refuse(node, f"numbers up to {MAX_NUMBER:.0e}")
         if isinstance(value, str) and len(value) > MAX_TEXT:
             self.refuse(node, f"text of at most {MAX_TEXT} characters", f"{len(value)} characters")
         if isinstance(value, list) and len(value) > MAX_VALUES:
@@ -311,13 +314,16 @@ class _Reader:
 
     def written(self, node: ast.AST) -> str:
         """The source of a node, its first line."""
-        return (ast.get_source_segment(self.text, node) or "").partition("\n")[0][:60]
+        begin, end = getattr(node, "lineno", 1), getattr(node, "end_lineno", 1)
+        line = self.lines[begin - 1][getattr(node, "col_offset", 0) : getattr(node, "end_col_offset", None) if begin == end else None]
+        return line.decode(errors="replace")[:60]
 
     def where(self, node: ast.AST) -> str:
         return f"{self.file}:{getattr(node, 'lineno', 1)}"
 
-    def refuse(self, node: ast.AST, expected: str, received: str, hint: str = "") -> NoReturn:
-        raise _Refused(Fault("", self.where(node), expected, received, hint))
+    def refuse(self, node: ast.AST, expected: str, received: str | None = None, hint: str = "") -> NoReturn:
+        """Give up the statement; `received` is what was written unless told otherwise."""
+        raise _Refused(Fault("", self.where(node), expected, self.written(node) if received is None else received, hint))
 
 
 _CALLS = ("dict", "round")
@@ -327,11 +333,11 @@ def _both(left: object, right: object, kind: type) -> bool:
     return isinstance(left, kind) and isinstance(right, kind)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -61,7 +61,7 @@ if hasattr(schedule, "rate"):
     @pytest.mark.parametrize(("kind", "arguments"), CASES)
     def test_a_converted_schedule_is_the_reference_at_every_step(kind: str, arguments: dict[str, Any]) -> None:
         from liandan.recipe import make_recipe
-        from liandan.runtime.plan import make_schedule
+        from liandan.runtime.plan import make_schedule  # pyright: ignore[reportAttributeAccessIssue]
 
         words = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         made = converted(lr_config=f"dict(type='{kind}', {words})")
@@ -69,7 +69,8 @@ if hasattr(schedule, "rate"):
         recipe = make_recipe(Document.of(made.root).values)
         assert recipe.optimizer.arguments["lr"] == BASE
         asked = make_schedule(recipe, EPOCHS * STEPS, STEPS)
-        found = [schedule.rate(BASE, it, EPOCHS * STEPS, STEPS, asked) for it in range(EPOCHS * STEPS)]
+        rate = schedule.rate  # pyright: ignore[reportAttributeAccessIssue]
+        found = [rate(BASE, it, EPOCHS * STEPS, STEPS, asked) for it in range(EPOCHS * STEPS)]
         assert found == pytest.approx([reference(kind, it, **arguments) for it in range(EPOCHS * STEPS)], rel=1e-12)
         # the epoch that is trained is the epoch that is plotted: nothing is shifted by one
         assert arguments.get("warmup") or found[0] == BASE

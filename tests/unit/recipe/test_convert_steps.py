@@ -124,8 +124,8 @@ def test_what_a_step_becomes_in_training_and_in_validation(written: str, trainin
 def test_every_type_of_the_registry_is_known():
     own = {
         "LoadImageFromFile", "RandomCrop", "RandomResizedCrop", "RandomGrayscale", "RandomFlip", "RandomErasing", "Pad", "Resize",
-        "CenterCrop", "Normalize", "ColorJitter", "Lighting", "Albu", "AutoAugment", "RandAugment", "ToTensor", "ImageToTensor", "Transpose", "ToPIL",
-        "ToNumpy", "Collect", "WrapFieldsToLists", "ToHalf", "Compose",
+        "CenterCrop", "Normalize", "ColorJitter", "Lighting", "Albu", "AutoAugment", "RandAugment", "ToTensor", "ImageToTensor",
+        "Transpose", "ToPIL", "ToNumpy", "Collect", "WrapFieldsToLists", "ToHalf", "Compose",
     }  # fmt: skip
     policies = {
         "Shear", "Translate", "Rotate", "AutoContrast", "Invert", "Equalize", "Solarize", "SolarizeAdd", "Posterize", "Contrast",

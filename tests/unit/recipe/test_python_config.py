@@ -51,11 +51,14 @@ def test_every_value_remembers_its_line():
         assert file == "efficientnet_b4.py"
         return lines[int(number) - 1]
 
-    head, train = found["model_cfg"].value["head"].value, found["data_cfg"].value["train"].value  # pyright: ignore
-    assert "num_classes=11" in line(head["num_classes"]) and "pretrained_weights" in line(train["pretrained_weights"])
-    assert "img_norm_cfg = dict" not in line(found["train_pipeline"])
-    normalize = found["train_pipeline"].value[3]  # pyright: ignore
-    assert "mean=[123.675" in line(normalize.value["mean"]), "what ** brings stands where it was written"
+    def at(node: Any, *keys: Any) -> Any:
+        for key in keys:
+            node = node.value[key]
+        return node
+
+    assert "num_classes=11" in line(at(found["model_cfg"], "head", "num_classes"))
+    assert "pretrained_weights" in line(at(found["data_cfg"], "train", "pretrained_weights"))
+    assert "mean=[123.675" in line(at(found["train_pipeline"], 3, "mean")), "what ** brings stands where it was written"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,11 @@ def test_what_is_missing_is_named_with_what_was_probably_meant():
         ("x = 9 ** 9 ** 9", "an exponent of at most"),
         ("x = 2 ** 999", "numbers up to"),
         ("x = 10 ** 18 * 10 ** 18", "numbers up to"),
+        ("x = (10 ** 18) ** 1000", "arithmetic that has a result"),
+        ("x = round(5, -10 ** 17)", "at most 20 digits"),
+        ("x = [0] * 10\n" + "x = [x] * 10\n" * 40 + "y = dict(**x)", "a dict after **"),
+        ("x = unknown\n" * 6_000 + "".join(f"unknow{i} = 1\n" for i in range(3_000)), "a name assigned above"),
+        ("x = 1\n" * 15_000 + "f()\n" * 5_000, "assignments of plain values"),
         ("x = [1] * 10 ** 9", "a list of at most"),
         ("x = 'a' * 10 ** 9", "arithmetic"),
         ("x = 'a'\n" + "x = x + x\n" * 40, "text of at most"),
