@@ -179,9 +179,10 @@ def _canonical(values: Collection[Any]) -> tuple[Any, ...]:
     return tuple(_spelled(value[0] if isinstance(value, list) and value else value) for value in values)
 
 
-def _spelled(value: Any) -> Any:
-    lower = value.lower() if isinstance(value, str) else None
-    return value if lower is None else _SHORT.get(lower, lower)
+def _spelled(value: Any) -> Value:
+    if isinstance(value, str):
+        return _SHORT.get(value.lower(), value.lower())
+    return value if value is None or isinstance(value, int | float) else repr(value)
 
 
 def _without(values: tuple[Any, ...], at: int) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 from liandan.recipe import RecipeError, load_recipe, to_yaml, variants
 from liandan.recipe.backbones import BACKBONES
 from liandan.recipe.convert import convert
-from liandan.recipe.document import Document
-from liandan.recipe.python_config import read_python_config
+from liandan.recipe.document import Document, Node, plant
+from liandan.recipe.explain import validate
+from liandan.recipe.python_config import NAMES, parse_python_config, read_python_config
 from tests.unit.recipe.python_configs import CONFIG, IMAGENET, TEXT, converted, fault, values
 
 
@@ -404,3 +407,27 @@ def test_an_old_config_says_what_it_lacks(tmp_path: Path):
     path.write_text(TEXT.replace("model_cfg = dict", "model = dict"), encoding="utf-8")
     with pytest.raises(RecipeError, match='did you mean "model"'):
         load_recipe(path)
+
+
+def replaced(node: Node, value: Any) -> Iterator[Node]:
+    """The tree with each of its values in turn replaced."""
+    yield plant(value, node.where)
+    children = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
+    for key, child in children:
+        for other in replaced(child, value):
+            whole: Any = dict(node.value) if isinstance(node.value, dict) else list(node.value)  # pyright: ignore
+            whole[key] = other
+            yield Node(whole, node.where)
+
+
+@pytest.mark.parametrize("value", [None, True, -1.5, 7, "x", [], [[1], {"type": "x"}], {"type": ["x"]}])
+def test_no_value_in_any_place_is_more_than_faults(value: Any):
+    policies = "[dict(type='RandAugment', policies=[dict(type='Rotate', magnitude_range=(0, 30))], num_policies=2, magnitude_level=9)]"
+    text = f"{TEXT}\ntrain_pipeline = train_pipeline[:2] + {policies} + train_pipeline[2:]\n"
+    text += "lr_config = dict(type='StepLrUpdater', step=[30], warmup='linear', warmup_iters=3)\n"
+    config = parse_python_config(text, "c.py")
+    for name in NAMES:
+        for other in replaced(config[name], value):
+            made = convert({**config, name: other}, "c.py")
+            with contextlib.suppress(RecipeError):
+                validate(Document.of(made.root, notes=made.notes))
