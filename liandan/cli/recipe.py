@@ -58,7 +58,7 @@ def convert(
     as_json: bool = JSON,
 ) -> None:
     """The YAML of a Python config, which is read and never run; or which model each variant of a backbone type is."""
-    if not target.endswith(".py"):
+    if not target.lower().endswith(".py"):
         return tell_backbone(target, as_json)
     from liandan.recipe import load_recipe, to_yaml
 

@@ -44,7 +44,7 @@ def command(
     from liandan.recipe import to_yaml
     from liandan.recipe.scalars import write
 
-    recipe, made = api.recipe_of(target, overrides)
+    recipe, made = api.recipe_of(target, overrides or [])
     tell = say if made and not quiet and is_main() else lambda text: None
     tell(f"# the recipe made for {target}\n{to_yaml(recipe)}")
     if made and not quiet and not resume:
@@ -64,7 +64,7 @@ def command(
             }
         )
     if outcome.exit_code:
-        again = [a for a in overrides if not a.startswith("run.dir=")]
+        again = [a for a in (overrides or []) if not a.startswith("run.dir=")]
         words = ["liandan", "train", target, *again, f"run.dir={write(str(outcome.layout.root))}", "--resume"]
         words += ["--processes", str(processes)] if processes > 1 else []
         say(f"stopped at step {outcome.step}, the checkpoint is complete; to go on:\n{shlex.join(words)}")

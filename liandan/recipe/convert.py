@@ -71,8 +71,8 @@ def convert(config: Mapping[str, Node], file: str, given: Collection[str] = ()) 
 
 
 def covers(given: str, key: str) -> bool:
-    """Whether setting the dotted key `given` answers what is wrong with `key`."""
-    return any(a == b or a.startswith((f"{b}.", f"{b}[")) for a, b in ((given, key), (key, given)))
+    """Whether setting the dotted key `given` sets `key` too, and so answers what is wrong with it."""
+    return key == given or key.startswith((f"{given}.", f"{given}["))
 
 
 def _part(tell: Tell, node: Node, name: str) -> Section:
@@ -101,7 +101,7 @@ def _lists(tell: Tell, file: str, given: Collection[str]) -> dict[str, Node]:
     if not {"data.train", "data.train.path"} & set(given):
         lists = {"train": TRAIN_LIST, "val": VAL_LIST}
         return {key: plant({"path": path, "format": "annotations", "classes": CLASSES}, file) for key, path in lists.items()}
-    if not any(covers(key, "data.val") for key in given):
+    if not any(covers("data.val", key) for key in given):
         tell.note(file, f"data.train is given: instead of {VAL_LIST}, a fifth of every class is held out to validate on; or give data.val")
     return {"val": plant({"hold_out": 0.2, "stratify": True}, file)}
 

@@ -27,11 +27,11 @@ _COUNTED_IN_EPOCHS = {"step": "schedule.milestones", "cosine_cooldown": "schedul
 
 def loss(tell: Tell, loss: Section) -> Node:
     """The loss of the head."""
-    kind = tell.choice(loss, "type", _LOSSES, "loss", default="CrossEntropyLoss")
+    kind = tell.choice(loss, "type", _LOSSES, "loss.name", default="CrossEntropyLoss")
     found: dict[str, Any] = {"name": "cross_entropy"}
     for name, only in (("reduction", "mean"), ("loss_weight", 1.0)):
         if loss.get(name, only) != only:
-            tell.fault("loss", loss.at(name), str(only), loss.said(name), "scale the learning rate instead, and answer with loss=...")
+            tell.fault("loss", loss.at(name), str(only), loss.said(name), "scale the learning rate instead, and say loss={name: ...}")
     if kind == "CrossEntropyLoss":
         found["name"] = "binary_cross_entropy" if loss.get("use_sigmoid") else "cross_entropy"
         if loss.get("use_soft"):
@@ -47,10 +47,10 @@ def loss(tell: Tell, loss: Section) -> Node:
         if mode == "classy_vision" and isinstance(smoothing, int | float):
             smoothing /= 1 + smoothing  # (one-hot + s / K) / (1 + s) is the original form with s / (1 + s)
         elif mode != "original":
-            tell.fault("loss", loss.at("mode"), "mode original or classy_vision", loss.said("mode"), "name another with loss=...")
+            tell.fault("loss", loss.at("mode"), "mode original or classy_vision", loss.said("mode"), "or loss={name: ...}")
         found["label_smoothing"] = smoothing
     for name in loss.left():
-        tell.fault("loss", loss.at(name), "an argument that has a counterpart", loss.said(name), "name another with loss=...")
+        tell.fault("loss", loss.at(name), "an argument that has a counterpart", loss.said(name), "or loss={name: ...}")
     return plant(found, loss.where)
 
 
@@ -80,7 +80,7 @@ def schedule(tell: Tell, lr: Section, train: Section) -> Node:
     own = {key: lr.get(key, default) for key, default in defaults.items()}
     if "min_lr_ratio" in own and (own["min_lr"] is None) == (own["min_lr_ratio"] is None):
         received = "none of them" if own["min_lr"] is None else "both"
-        tell.fault("schedule", lr.where, "exactly one of: min_lr, min_lr_ratio", received, "or schedule=...")
+        tell.fault("schedule", lr.where, "exactly one of: min_lr, min_lr_ratio", received, "or schedule={name: ...}")
     found: dict[str, Any] = {"name": name}
     if name == "step":
         found["milestones"] = _milestones(tell, lr, train)

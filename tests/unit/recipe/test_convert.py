@@ -288,6 +288,16 @@ def test_a_loss_without_a_counterpart_is_one_fault(written: str, said: str):
     assert said in fault(converted(model_cfg=model))
 
 
+def test_a_fault_is_answered_by_what_is_wrong_and_not_by_its_neighbors(tmp_path: Path):
+    path = tmp_path / "c.py"
+    path.write_text(TEXT.replace("type='CrossEntropyLoss', loss_weight=1.0", "type='SeesawLoss'"), encoding="utf-8")
+    with pytest.raises(RecipeError, match="SeesawLoss"):
+        load_recipe(path, ["loss.label_smoothing=0.1"])
+    for answer in ("loss={name: focal}", "loss.name=focal"):
+        recipe = load_recipe(path, [answer])
+        assert recipe.loss is not None and recipe.loss.name == "focal"
+
+
 def test_an_optimizer_keeps_its_arguments():
     found = values(converted(optimizer_cfg="dict(type='AdamW', lr=5e-4 * 32 / 64, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05)"))
     adamw = {"name": "adamw", "lr": 2.5e-4, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.05, "weight_decay_on": "all"}
