@@ -209,6 +209,9 @@ def assemble(
     if weights is not None:
         report = load_weights(model, weights)
         note(str(report))
+    if recipe.model.freeze and recipe.model.weights == "none":
+        parts = ", ".join(recipe.model.freeze)
+        note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
     recipe = resolve(recipe, model, device, note)
     held = freeze(model, recipe.model.freeze).modules if recipe.model.freeze else ()
     frozen = [model.get_submodule(name) for name in held] + task.frozen_modules(model)
