@@ -64,6 +64,8 @@ class Run:
 def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[Recipe, bool]:
     """The recipe of a file, a shipped name or plain data; true with it when it was made here, from plain data.
 
+    A file is YAML, or a Python config, which is read and never run.
+
     Raises:
         RecipeError: with every fault of the recipe, or when the target is none of the three.
     """
@@ -84,7 +86,7 @@ def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recip
             raise RecipeError([Fault("", "", "overrides of a Recipe as a mapping", str(overrides), "pass {key: value}")])
         return (target.with_values(dict(changes)) if changes else target), False
     path = Path(target)
-    if path.suffix not in (".yaml", ".yml") and path.exists():
+    if path.suffix.lower() not in (".yaml", ".yml", ".py") and path.exists():
         from liandan import tasks
         from liandan.runtime import weights
 

@@ -1,12 +1,12 @@
-"""liandan recipe show | check | list | schema"""
+"""liandan recipe show | check | convert | list | schema"""
 
 from __future__ import annotations
 
 import typer
 
-from liandan.cli.output import JSON, result
+from liandan.cli.output import JSON, result, table
 
-app = typer.Typer(help="Recipes: show, check, list, schema.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Recipes: show, check, convert, list, schema.", no_args_is_help=True, rich_markup_mode=None)
 _TARGET = typer.Argument(help="A recipe file, a shipped name, or plain data.")
 _OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...")
 
@@ -49,6 +49,40 @@ def check(target: str = _TARGET, overrides: list[str] = _OVERRIDES, as_json: boo
         result([])
     else:
         print(f"{target}: no faults")
+
+
+@app.command("convert")
+def convert(
+    target: str = typer.Argument(help="A Python config; or the type of a backbone, such as EfficientNet."),
+    overrides: list[str] = _OVERRIDES,
+    as_json: bool = JSON,
+) -> None:
+    """The YAML of a Python config, which is read and never run; or which model each variant of a backbone type is."""
+    if not target.lower().endswith(".py"):
+        return tell_backbone(target, as_json)
+    from liandan.recipe import load_recipe, to_yaml
+
+    document = load_recipe(target, overrides or []).document
+    if as_json:
+        result({"recipe": document.values, "notes": list(document.notes)})
+        return
+    for note in document.notes:
+        print("# " + "".join(character if character.isprintable() else "?" for character in note))
+    print(to_yaml(document.values), end="")
+
+
+def tell_backbone(kind: str, as_json: bool) -> None:
+    """The variants of a backbone type as a table."""
+    from liandan.recipe import variants
+
+    found = variants(kind)
+    if as_json:
+        result({"type": kind, "variants": found.rows, "why": found.why})
+        return
+    if found.rows:
+        table(found.rows, list(found.rows[0]))
+    if found.why:
+        print(found.why)
 
 
 @app.command("list")

@@ -7,19 +7,33 @@ import sys
 
 import typer
 
+from liandan.cli import config_flags
 from liandan.cli.output import JSON, QUIET, result, say
 
 
 def command(
-    target: str = typer.Argument(help="A recipe file, a shipped recipe's name, or plain data: photos/ with a folder a class, poems.txt."),
+    target: str = typer.Argument(help="A recipe file, a shipped recipe's name, a Python config, or plain data such as photos/."),
     overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Recipe values, such as train.duration.epochs=3."),
     resume: bool = typer.Option(False, "--resume", help="Go on with run.dir, or with the newest unfinished run of that name."),
     processes: int = typer.Option(1, "--processes", min=1, help="Processes on this machine."),
     allow_data_change: bool = typer.Option(False, "--allow-data-change", help="Resume although the data is not what it was."),
     as_json: bool = JSON,
     quiet: bool = QUIET,
+    resume_from: str = config_flags.RESUME_FROM,
+    seed: int = config_flags.SEED,
+    device: str = config_flags.DEVICE,
+    gpu_id: int = config_flags.GPU_ID,
+    split_validation: bool = config_flags.SPLIT_VALIDATION,
+    ratio: float = config_flags.RATIO,
+    deterministic: bool = config_flags.DETERMINISTIC,
+    local_rank: int = config_flags.LOCAL_RANK,
 ) -> None:
     """Train by a recipe, or on plain data: the task is detected and the recipe it makes is printed."""
+    meant = config_flags.meaning(target, resume_from, seed, device, gpu_id, split_validation, ratio, deterministic, local_rank)
+    if is_main():
+        for flag, stands_for in meant.said:
+            say(f"{flag}: {stands_for}")
+    overrides, resume = [*meant.overrides, *(overrides or [])], resume or meant.resume
     from liandan.runtime.device import launch, launched
 
     if processes > 1 and not launched():

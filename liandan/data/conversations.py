@@ -118,7 +118,8 @@ def read_conversations(path: Path) -> ConversationSource:
     if bad:
         more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
         listed = "\n".join(bad[:_LISTED])
-        raise DataError(f"{path}: {len(bad)} of {len(bad) + len(found)} rows are no conversations:\n{listed}{more}\na row looks like {last}")
+        told = f"{len(bad)} of {len(bad) + len(found)} rows are no conversations"
+        raise DataError(f"{path}: {told}:\n{listed}{more}\na row looks like {last}")
     if not found:
         raise DataError(f"{path}: expected conversations, found none; a row looks like {_SHAPES['instruction']}")
     return ConversationSource(file, found, np.array(rows, dtype=np.int64), file_digest(file))

@@ -99,7 +99,7 @@ def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> T
     least = _BYTES + len(RESERVED)
     _check_kind(kind, KINDS[:2])
     if kind == "bpe" and vocab_size < least:
-        raise DataError(f"data.text.vocab_size: expected at least {least}, one for each byte and {len(RESERVED)} reserved, got {vocab_size}")
+        raise DataError(f"data.text.vocab_size: expected at least {least}: the bytes and {len(RESERVED)} reserved tokens, got {vocab_size}")
     engine = _characters(pieces) if kind == "characters" else _bpe(pieces, vocab_size - len(RESERVED))
     engine.add_special_tokens(list(RESERVED))
     return Tokenizer(kind, engine)

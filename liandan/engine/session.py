@@ -165,6 +165,8 @@ class Session:
 
     def go(self) -> Outcome:
         """Set up, train, finish."""
+        for text in self.recipe.document.notes:
+            self.note(text)
         goes_on = self.device.gather(self.layout.resolved.exists())[0]  # the main process may write it before the others look
         if self.recipe.train.threads != "auto":
             torch.set_num_threads(self.recipe.train.threads)

@@ -55,7 +55,8 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any]) -> nn.Modul
     ends = tuple(asked["targets"] or ())
     chosen = [n for n in linear if not ends or n.endswith(ends)]
     if not chosen:
-        raise ModelError(f"no linear layer ends in {', '.join(ends)}; there are: {', '.join(sorted({n.rpartition('.')[2] for n in linear}))}")
+        there = ", ".join(sorted({n.rpartition(".")[2] for n in linear}))
+        raise ModelError(f"no linear layer ends in {', '.join(ends)}; there are: {there}")
     config = LoraConfig(
         r=asked["rank"], lora_alpha=asked["alpha"], lora_dropout=asked["dropout"], target_modules=chosen, use_dora=name == "dora"
     )

@@ -1,4 +1,7 @@
-"""hf/<folder>: a causal language model of transformers, from a folder as `save_pretrained` leaves it. Nothing is fetched, no code of the folder is run."""
+"""hf/<folder>: a causal language model of transformers, from a folder as `save_pretrained` leaves it.
+
+Nothing is fetched, and no code of the folder is run.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ def defaults(folder: Path) -> dict[str, Any]:
     """The model's own tokenizer (as liandan.data.tokenizer keeps it), chat template, special tokens and tokens that end an answer."""
     tokenizer = _json(folder / "tokenizer.json")
     if tokenizer is None:
-        raise ModelError(f"hf/{folder}: expected tokenizer.json, found none; `AutoTokenizer.from_pretrained(...).save_pretrained` writes it")
+        raise ModelError(f"hf/{folder}: expected tokenizer.json, found none; AutoTokenizer's save_pretrained writes it")
     told = _json(folder / "tokenizer_config.json") or {}
     special = {key: text for key in ("bos_token", "eos_token", "pad_token", "unk_token") if (text := _token(told.get(key)))}
     template = told.get("chat_template")

@@ -7,6 +7,7 @@ YAML 1.2 and nothing more: nothing in a recipe is executed, imported or interpol
 """
 
 from .arguments import check_arguments
+from .convert_model import variants
 from .document import Document
 from .faults import Fault, RecipeError, nearest
 from .load import load_recipe, make_recipe
@@ -33,4 +34,5 @@ __all__ = [
     "nearest",
     "shipped",
     "to_yaml",
+    "variants",
 ]

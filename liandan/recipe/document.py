@@ -35,12 +35,13 @@ class Document:
     """What was written, merged but not completed by defaults.
 
     values: plain mappings, lists and scalars. lines: dotted key -> `rocks.yaml:12`; the empty key is the origin as a whole.
-    path: the file it came from, None for values given in Python.
+    path: the file it came from, None for values given in Python. notes: what a person should know of how it was read.
     """
 
     values: dict[str, Any]
     lines: dict[str, str]
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def where(self, key: str) -> str:
         """Where `key` was written; for a key that was not written, the nearest section above it."""
@@ -60,11 +61,11 @@ class Document:
         return Node(value, self.where(key))
 
     @classmethod
-    def of(cls, root: Node, path: Path | None = None) -> "Document":
+    def of(cls, root: Node, path: Path | None = None, notes: tuple[str, ...] = ()) -> "Document":
         """The flat form of a tree whose root is a mapping."""
         lines: dict[str, str] = {}
         values = _flatten(root, "", lines)
-        return cls(values, lines, path)
+        return cls(values, lines, path, notes)
 
 
 def join(key: str, name: str) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import scalars
+from . import python_config, scalars
+from .convert import convert, covers
 from .document import TEXT_IN_WORDS, Document, Node, NotPlain, has_surrogates, plant
 from .explain import validate
 from .faults import Fault, RecipeError, show
@@ -18,12 +19,14 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Overrides = ()) -> Recipe:
-    """The recipe of a file, or of a shipped name such as `image_classification/tiny`.
+    """The recipe of a file, or of a shipped name such as `image_classification/tiny`. A Python config (`.py`) is read, never run.
 
     overrides: `["train.batch_size=32"]`, as on the command line, or `{"train.batch_size": 32}`. They are merged over the file in order.
     Raises RecipeError, which lists every fault with its file and line.
     """
     file = find(path)
+    if file.suffix.lower() in python_config.SUFFIXES:
+        return _of_python_config(file, overrides)
     root = read_file(file, file.name)
     assert isinstance(root.value, dict)
     if "base" in root.value:
@@ -44,12 +47,31 @@ def make_recipe(values: Mapping[str, Any], overrides: Overrides = (), origin: st
 
 def revise(document: Document, values: Mapping[str, Any], origin: str) -> Recipe:
     """The recipe of a document with other values at some dotted keys."""
-    return validate(Document.of(_override(document.node(), _planted(values, origin)), document.path))
+    return validate(Document.of(_override(document.node(), _planted(values, origin)), document.path, document.notes))
+
+
+def _of_python_config(file: Path, overrides: Overrides) -> Recipe:
+    """The recipe a Python config stands for. A fault of the conversion is none where an override says what the recipe shall have."""
+    given = _given(overrides)
+    converted = convert(python_config.read_python_config(file), file.name, [key for key, _ in given])
+    faults = [fault for fault in converted.faults if not any(covers(key, fault.key) for key, _ in given)]
+    document = Document.of(_override(converted.root, given), file, converted.notes)
+    if not faults:
+        return validate(document)
+    try:
+        further, rest = [], validate(document)
+    except RecipeError as error:
+        told = {fault.key for fault in faults}
+        further, rest = [fault for fault in error.faults if fault.key not in told], error.rest
+    raise RecipeError([*faults, *further], rest)
 
 
 def _finish(root: Node, overrides: Overrides, path: Path | None) -> Recipe:
-    given = _planted(overrides, "overrides") if isinstance(overrides, Mapping) else _parsed(overrides)
-    return validate(Document.of(_override(root, given), path))
+    return validate(Document.of(_override(root, _given(overrides)), path))
+
+
+def _given(overrides: Overrides) -> list[tuple[str, Node]]:
+    return _planted(overrides, "overrides") if isinstance(overrides, Mapping) else _parsed(overrides)
 
 
 def _over_base(root: Node, file: Path) -> Node:

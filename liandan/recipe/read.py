@@ -30,10 +30,15 @@ _HINTS = (
 
 def read_file(path: Path, name: str) -> Node:
     """The tree of a recipe file. `name` is how faults call the file. Raises RecipeError: not YAML, not a file, too large, not UTF-8."""
-    expected = f"a recipe: a file that ends in {' or '.join(SUFFIXES)}"
+    return read_text(file_text(path, name, SUFFIXES), name)
+
+
+def file_text(path: Path, name: str, suffixes: tuple[str, ...]) -> str:
+    """The text of a file that ends in one of `suffixes`. `name` is how faults call it. Raises RecipeError."""
+    expected = f"a recipe: a file that ends in {' or '.join(suffixes)}"
     if path.is_dir():
         raise RecipeError([Fault("", name, expected, "a folder")])
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         raise RecipeError([Fault("", name, expected, f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending")])
     if not path.exists():
         raise RecipeError([Fault("", name, expected, f"no file at {path}")])
@@ -46,7 +51,7 @@ def read_file(path: Path, name: str) -> Node:
         raise RecipeError([Fault("", name, "a file that can be read", error.strerror or str(error))]) from error
     if len(data) > MAX_BYTES:
         raise RecipeError([Fault("", name, f"a recipe of at most {MAX_BYTES // 1024} kB", f"{path.stat().st_size / 1024:.0f} kB")])
-    return read_text(_decode(data, name), name)
+    return _decode(data, name)
 
 
 def read_text(text: str, name: str) -> Node:

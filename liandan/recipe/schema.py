@@ -228,7 +228,9 @@ class TextData(Section):
     )
     vocab_size: Count = Field(default=4096, description="number of tokens to learn (bpe)")
     context: Count = Field(default=128, description="length of a training sequence (tokens)")
-    template: Text = Field(default="auto", description="how a conversation is written: chatml or plain; auto: the model's own way, else chatml")
+    template: Text = Field(
+        default="auto", description="how a conversation is written: chatml or plain; auto: the model's own way, else chatml"
+    )
 
 
 class Data(Section):
@@ -252,7 +254,8 @@ class Model(Named):
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")
     freeze: Names = Field(default=(), description="parts that do not learn: prefixes of parameter names, or backbone")
     adapter: Named | None = Field(
-        default=None, description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none"
+        default=None,
+        description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none",
     )
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from . import python_config
 from .faults import Fault, RecipeError, did_you_mean, one_of, show
 from .read import SUFFIXES
 
@@ -29,7 +30,8 @@ def find(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] = 
     try:
         if path.exists():
             return path
-        neighbors = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in SUFFIXES) if path.parent.is_dir() else []
+        suffixes = (*SUFFIXES, *python_config.SUFFIXES)
+        neighbors = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in suffixes) if path.parent.is_dir() else []
     except OSError as error:  # a name longer than the file system allows, a folder that may not be read
         raise RecipeError([Fault("", text, expected, error.strerror or str(error))]) from None
     hint = did_you_mean(path.name, neighbors) or did_you_mean(text, shipped())

@@ -213,6 +213,9 @@ def assemble(
     if initial is not None:
         report = load_weights(model, initial)
         note(str(report))
+    if recipe.model.freeze and recipe.model.weights == "none":
+        parts = ", ".join(recipe.model.freeze)
+        note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
     model = adapted(recipe, model)
     recipe = resolve(recipe, model, device, note)
     held = freeze(model, recipe.model.freeze).modules if recipe.model.freeze else ()
