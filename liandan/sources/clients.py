@@ -130,9 +130,10 @@ __legacy__ = Answer()
 
 @dataclass(frozen=True)
 class Pip(Package):
-    """A wheel of a Python package index, or a source distribution that needs setuptools, as `pip download` brings it.
+    """A wheel of a Python package index, or a source distribution without a pyproject.toml, as `pip download` brings it.
 
-    pip is given the sha256 and compares before it looks inside.
+    pip is given the sha256 and compares before it looks inside. (A pyproject.toml could name a build backend of the package's own, which
+    pip would run: of such a package the catalogue takes the wheel.)
     """
 
     wheel: str = ""
