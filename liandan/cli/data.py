@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -111,7 +111,7 @@ def fetch(name: str, words: list[str], as_json: bool, quiet: bool) -> None:
     from liandan import sources
     from liandan.recipe.scalars import resolve
 
-    options = {word.partition("=")[0]: resolve(word.partition("=")[2]) for word in words if _OPTION.match(word)}
+    options: dict[str, Any] = {word.partition("=")[0]: resolve(word.partition("=")[2]) for word in words if _OPTION.match(word)}
     folders = [word for word in words if not _OPTION.match(word)]
     if len(folders) > 1:
         raise typer.BadParameter(f"expected one folder, got {' and '.join(folders)}")

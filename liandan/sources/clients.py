@@ -110,7 +110,8 @@ class Npm(Package):
         return f"{self.describe()} --pack-destination '{place.parent}'"
 
     def limits(self, folder: Path) -> list[str]:
-        return [f"--fetch-timeout={STALL_SECONDS * 1000}", "--fetch-retries=2", "--no-update-notifier", "--loglevel=error"]
+        tries = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]  # npm's own waits: a minute
+        return [f"--fetch-timeout={STALL_SECONDS * 1000}", *tries, "--no-update-notifier", "--loglevel=error"]
 
 
 # pip asks a source distribution for its name and version, which would run its setup.py. This build backend (PEP 517), found before the
@@ -129,9 +130,10 @@ __legacy__ = Answer()
 
 @dataclass(frozen=True)
 class Pip(Package):
-    """A wheel of a Python package index, or a source distribution that needs setuptools, as `pip download` brings it.
+    """A wheel of a Python package index, or a source distribution without a pyproject.toml, as `pip download` brings it.
 
-    pip is given the sha256 and compares before it looks inside.
+    pip is given the sha256 and compares before it looks inside. (A pyproject.toml could name a build backend of the package's own, which
+    pip would run: of such a package the catalogue takes the wheel.)
     """
 
     wheel: str = ""

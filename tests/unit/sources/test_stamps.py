@@ -84,6 +84,17 @@ def test_the_alpha_is_the_truth(raw: Path, tmp_path: Path):
     assert len(set(ids)) == len(ids)
 
 
+def test_a_pixel_belongs_to_a_stamp_from_half_opaque_on(tmp_path: Path):
+    for name, alpha in (("animals", 127), ("food", 128)):
+        for i in range(5):
+            (tmp_path / "raw" / "stamps" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((20, 30, 4), alpha, np.uint8)).save(tmp_path / "raw" / "stamps" / name / f"{i}.png")
+    stamps.scenes(tmp_path / "raw", tmp_path / "made", count=12, size=64)
+    rows = json.loads((tmp_path / "made" / "train" / "annotations.json").read_text(encoding="utf-8"))["annotations"]
+    assert rows and {row["category_id"] for row in rows} == {2}
+    assert any(row["area"] == row["bbox"][2] * row["bbox"][3] for row in rows)
+
+
 def test_scenes_are_the_same_each_time_and_the_first_ones_whatever_the_count(raw: Path, tmp_path: Path):
     for name, count in (("a", 8), ("b", 8), ("c", 4)):
         stamps.scenes(raw, tmp_path / name, count=count, size=64)
