@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from liandan.cli.output import JSON, QUIET, error, result, say, table
+from liandan.cli.output import JSON, QUIET, chinese, error, result, say, table
 
 if TYPE_CHECKING:
     from liandan.data.check import Report
+
+PLACE = "Where to put it, the cache otherwise; and options of the source, such as limit=2000."
+_OPTION = re.compile(r"[a-z_]+=")
 
 app = typer.Typer(help="Data: check, list, get.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,37 +63,66 @@ def tell(report: Report) -> None:
 @app.command("list")
 def list_(as_json: bool = JSON) -> None:
     """What can be fetched."""
-    from liandan import sources
-
-    rows = [
-        {"name": e.name, "what": e.english, "内容": e.chinese, "license": e.license, "MB": round(e.size / 1e6, 1)}
-        for e in sources.SOURCES.values()
-    ]
-    if as_json:
-        result(rows)
-    else:
-        table(rows, list(rows[0]))
+    catalogue("data", as_json)
 
 
 @app.command("get")
 def get(
-    name: str = typer.Argument(help="A name of `data list`."),
-    destination: str = typer.Argument(None, help="Where to put it; the cache otherwise."),
-    limit: int = typer.Option(None, "--limit", min=1, help="At most so many, for the sources that take a limit."),
+    name: str = typer.Argument(help="A name of `data list`, or of `model list --weights`."),
+    words: list[str] = typer.Argument(None, metavar="[FOLDER] [KEY=VALUE]...", help=PLACE),
     as_json: bool = JSON,
     quiet: bool = QUIET,
 ) -> None:
     """Fetch data by any way that works, verify it, and prepare it in a form the readers know."""
+    fetch(name, words or [], as_json, quiet)
+
+
+def catalogue(kind: str, as_json: bool) -> None:
+    """The entries of one kind: what each is, in the person's language; as JSON in both."""
     from liandan import sources
 
+    entries = [entry for entry in sources.SOURCES.values() if entry.kind == kind]
+    if as_json:
+        result(
+            [
+                {
+                    "name": entry.name,
+                    "english": entry.english,
+                    "chinese": entry.chinese,
+                    "license": entry.license,
+                    "bytes": entry.size,
+                    "options": list(entry.options),
+                    "ways": [way.describe() for way in entry.ways],
+                }
+                for entry in entries
+            ]
+        )
+        return
+    titles = ("名称", "MB", "选项", "许可", "内容") if chinese() else ("name", "MB", "options", "license", "what")
+    cells = (
+        (entry.name, f"{entry.size / 1e6:.1f}", " ".join(entry.options), entry.license, entry.chinese if chinese() else entry.english)
+        for entry in entries
+    )
+    table([dict(zip(titles, row, strict=True)) for row in cells], list(titles))
+
+
+def fetch(name: str, words: list[str], as_json: bool, quiet: bool) -> None:
+    """Bring an entry of the catalogue and print where it is."""
+    from liandan import sources
+    from liandan.recipe.scalars import resolve
+
+    options: dict[str, Any] = {word.partition("=")[0]: resolve(word.partition("=")[2]) for word in words if _OPTION.match(word)}
+    folders = [word for word in words if not _OPTION.match(word)]
+    if len(folders) > 1:
+        raise typer.BadParameter(f"expected one folder, got {' and '.join(folders)}")
     said: set[str] = set()
 
     def progress(what: str, done: int, total: int | None) -> None:
         if what not in said and not quiet:
             said.add(what)
-            say(what)
+            say(what if total is None else f"{what}  ({total / 1e6:.1f} MB)")
 
-    path = sources.get(name, destination, progress=progress, **({} if limit is None else {"limit": limit}))
+    path = sources.get(name, *folders, progress=progress, **options)
     if as_json:
         result({"path": str(path)})
     else:

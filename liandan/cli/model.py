@@ -1,4 +1,4 @@
-"""liandan model list | summary"""
+"""liandan model list | get | summary"""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from typing import Any
 
 import typer
 
-from liandan.cli.output import JSON, result, table
+from liandan.cli.data import PLACE, catalogue, fetch
+from liandan.cli.output import JSON, QUIET, result, table
 
-app = typer.Typer(help="Models: list, summary.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Models: list, get, summary.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
-def list_(pattern: str = typer.Argument(None, help="Shell wildcard, such as 'timm/resnet*'."), as_json: bool = JSON) -> None:
+def list_(
+    pattern: str = typer.Argument(None, help="Shell wildcard, such as 'timm/resnet*'."),
+    weights: bool = typer.Option(False, "--weights", help="What `model get` can fetch."),
+    as_json: bool = JSON,
+) -> None:
     """Names of models."""
+    if weights:
+        catalogue("weights", as_json)
+        return
     from liandan import models
 
     names = models.names(pattern)
@@ -21,6 +29,17 @@ def list_(pattern: str = typer.Argument(None, help="Shell wildcard, such as 'tim
         result(names)
     else:
         print("\n".join(names))
+
+
+@app.command("get")
+def get(
+    name: str = typer.Argument(help="A name of `model list --weights`."),
+    words: list[str] = typer.Argument(None, metavar="[FOLDER]", help=PLACE),
+    as_json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Fetch weights by any way that works and verify them."""
+    fetch(name, words or [], as_json, quiet)
 
 
 @app.command("summary")

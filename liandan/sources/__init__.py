@@ -2,10 +2,11 @@
 
     catalogue  the table: one entry a data set
     entry      what an entry says: File, Source, and the protocol of a way
-    ways       how a file can come: npm, an installed Python package, HTTP
+    ways       how a file can come: an installed Python package, HTTP, a model hub
+    clients    and by package clients: npm, pip, apt
     download   HTTP with resume
     unpack     archives, without trusting them
-    prepare    from what came to plain files that the readers know
+    prepare    from what came to plain files that the readers know; the longer ones: stamps, scenes, smollm
     store      the cache: lock, fetch, verify, publish
     hub        single files of model hubs, through huggingface_hub
 """

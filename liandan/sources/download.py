@@ -38,7 +38,8 @@ def fetch(url: str, part: Path, size: int, progress: Progress, *, stall_seconds:
         if _held(part) >= size:
             break
         if idle >= TRIES:
-            raise WayFailed(f"{reason}; {_held(part):,} of {size:,} bytes are kept, and the next call goes on from there")
+            kept = f"; {_held(part):,} of {size:,} bytes are kept, and the next call goes on from there" if _held(part) else ""
+            raise WayFailed(reason + kept)
         time.sleep(0.2 * 2**idle if idle else 0)
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 Progress = Callable[[str, int, "int | None"], None]
 """progress(what is going on, bytes done, bytes in all or None); called from the thread that called `get`."""
@@ -22,9 +22,10 @@ class WayFailed(Exception):
 
 @dataclass(frozen=True)
 class File:
-    """One file as it is published: its name in the cache, and what proves that it came whole.
+    """One file as it is published, and what proves that it came whole.
 
     Attributes:
+        name: in the cache. Where it is published like a file of another source: `<folder>/<name>`, to keep the two apart.
         size: bytes.
     """
 
@@ -65,6 +66,7 @@ class Source:
         prepare: prepare(raw, made, **options) turns the unpacked files under `raw` into plain files under `made`. It finds its input by
             name, wherever a way has put it. Its keyword-only parameters are the options of `get`.
         revision: raise it when `prepare` changes what it writes, so that no older cache is taken for the new thing.
+        kind: data, or the weights of a model.
         wanted: patterns (fnmatch, `*` also matches `/`) of the members to unpack from an archive; nothing else touches the disk.
     """
 
@@ -76,6 +78,7 @@ class Source:
     prepare: Callable[..., None]
     revision: int = 1
     wanted: tuple[str, ...] = ("*",)
+    kind: Literal["data", "weights"] = "data"
 
     @property
     def size(self) -> int:

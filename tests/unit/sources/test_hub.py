@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.unit.sources.server import Server
 
 ROOT = Path(__file__).parents[3]
@@ -54,6 +56,87 @@ def test_a_revision_is_asked_for(server: Server, tmp_path: Path):
     server.files["/liandan/probe/resolve/v1/labels.txt"] = b"old"
     told = ask(tmp_path, "liandan/probe", "labels.txt", "v1", HF_ENDPOINT=server.base.rstrip("/"))
     assert "file: old" in told.stdout, told.stdout
+
+
+def test_a_token_never_goes_to_a_mirror(server: Server, tmp_path: Path):
+    server.files["/liandan/probe/resolve/main/labels.txt"] = b"x"
+    told = ask(tmp_path, "liandan/probe", "labels.txt", HF_ENDPOINT=server.base.rstrip("/"), HF_TOKEN="hf_secret")
+    assert "file: x" in told.stdout, told.stdout + told.stderr
+    assert server.tokens and set(server.tokens) == {None}
+
+
+WAY = """
+import hashlib, sys
+from pathlib import Path
+from liandan.sources import File, Source, SourceError, get, hub_file
+from liandan.sources.prepare import as_they_are
+from liandan.sources.ways import Hub, ModelScope
+file = File("probe/labels.txt", hashlib.sha256("猫".encode()).hexdigest(), 3)
+ways = {"hub": Hub((file,), "liandan/probe", "v1"), "modelscope": ModelScope((file,), "liandan/probe")}
+if "cached" in sys.argv:
+    hub_file("liandan/probe", "labels.txt", "v1")
+try:
+    source = Source("probe", "a probe", "探针", "none", tuple(ways[name] for name in sys.argv[1].split(",")), as_they_are)
+    print("file:", (get(source) / "labels.txt").read_text(encoding="utf-8"))
+except SourceError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+def by_way(server: Server, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {"HF_ENDPOINT": server.base, "MODELSCOPE_DOMAIN": server.base, "HF_TOKEN": "hf_secret", **environment}
+    return subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", WAY, *words],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
+        | {"LIANDAN_HOME": str(folder / "家")}
+        | own,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
+
+
+PLACES = {"hub": "/liandan/probe/resolve/v1/labels.txt", "modelscope": "/models/liandan/probe/resolve/master/labels.txt"}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_an_entry_comes_from_a_hub_by_its_public_address_and_without_a_token(name: str, server: Server, tmp_path: Path):
+    server.files[PLACES[name]] = "猫".encode()
+    told = by_way(server, tmp_path, name)
+    assert told.stdout == "file: 猫\n", told.stdout + told.stderr
+    assert server.requests == [(PLACES[name], None)] and server.tokens == [None]
+
+
+def test_what_the_hubs_own_cache_holds_is_not_asked_for_again(server: Server, tmp_path: Path):
+    server.files[PLACES["hub"]] = "猫".encode()
+    first = by_way(server, tmp_path, "hub", "cached", LIANDAN_HOME=str(tmp_path / "一"))
+    assert first.stdout == "file: 猫\n", first.stdout + first.stderr
+    asked = len(server.requests)
+    told = by_way(server, tmp_path, "hub", HF_HUB_OFFLINE="1")
+    assert told.stdout == "file: 猫\n" and len(server.requests) == asked
+
+
+def test_a_hub_with_other_bytes_is_passed_over(server: Server, tmp_path: Path):
+    server.files[PLACES["hub"]] = b"dog"
+    server.files[PLACES["modelscope"]] = "猫".encode()
+    assert by_way(server, tmp_path, "hub,modelscope").stdout == "file: 猫\n"
+
+
+def test_offline_each_way_says_why_and_how_to_bring_the_file(server: Server, tmp_path: Path):
+    told = by_way(server, tmp_path, "hub,modelscope", HF_HUB_OFFLINE="1")
+    assert told.returncode == 3 and [path for path, _ in server.requests] == [PLACES["modelscope"]]
+    place = tmp_path / "家" / "sources" / "downloads" / "probe" / "labels.txt"
+    base = server.base.rstrip("/")
+    for words in (
+        f"1. {base}/liandan/probe: HF_HUB_OFFLINE is set, so nothing was asked of the network",
+        f"2. {base}/models/liandan/probe: {base}{PLACES['modelscope']} answered 404",
+        f"curl --location --create-dirs --output '{place}' '{base}{PLACES['hub']}'",
+    ):
+        assert words in told.stdout
 
 
 def test_a_hub_that_is_not_there_is_told_in_seconds_with_what_to_do(tmp_path: Path):

