@@ -24,8 +24,8 @@ from liandan.models.freeze import freeze
 from liandan.models.weights import load_weights
 from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
-from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime import weights
+from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
 

@@ -166,7 +166,7 @@ def tang_poems(raw: Path, made: Path, *, limit: int | None = None) -> None:
 
 
 def tang_questions(raw: Path, made: Path, *, limit: int | None = None) -> None:
-    """`questions.jsonl`: {"instruction": to write a poem with a title, "output": the poem}, quatrains alone, in the order of the Quan Tangshi.
+    """`questions.jsonl`: {"instruction": to write a poem on a title, "output": the poem}; quatrains, in the order of the Quan Tangshi.
 
     Args:
         limit: at most so many, spread evenly over the collection.

@@ -113,8 +113,9 @@ class LanguageModel(Task):
         ids = torch.tensor([prompt or pipeline.encode("\n").tolist()], dtype=torch.int64)
         moved = world.move({"ids": ids, "key": torch.tensor([key])})
         with torch.no_grad(), world.autocast():
+            how = sampling.Sampling(_TEMPERATURE)
             tokens = sampling.generate(
-                model.step, moved["ids"], _NEW_TOKENS, sampling.Sampling(_TEMPERATURE), moved["key"], context=model.context, new_cache=model.new_cache
+                model.step, moved["ids"], _NEW_TOKENS, how, moved["key"], context=model.context, new_cache=model.new_cache
             )
             made = [int(token) for token in tokens]
         return pipeline.decode([*prompt, *made])
