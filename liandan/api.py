@@ -102,9 +102,8 @@ def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recip
 
 def asked_model(overrides: Overrides) -> str | None:
     """The value that overrides give model.name, if they do."""
-    given = overrides if isinstance(overrides, Mapping) else dict(item.partition("=")[::2] for item in overrides)
-    name = given.get("model.name")
-    return name if isinstance(name, str) else None
+    pairs = overrides.items() if isinstance(overrides, Mapping) else [item.split("=", 1) for item in overrides if "=" in item]
+    return next((value for key, value in pairs if key == "model.name" and isinstance(value, str)), None)
 
 
 def train(

@@ -175,7 +175,7 @@ _TABLE = (
     ),
     Source(
         name="poem-questions",
-        english="13,844 requests for a Tang quatrain on a title, each with the poem, traditional characters: JSONL of instruction and output",
+        english="13,844 requests for a Tang quatrain on a title, with the poem, traditional characters: JSONL of instruction and output",
         chinese="13,844 个按题作绝句的问答，繁体：JSONL，每行 instruction 与 output",
         license="MIT (the collection); the poems are in the public domain",
         ways=(_POETRY,),

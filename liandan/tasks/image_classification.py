@@ -58,12 +58,12 @@ class ImageClassification(Task):
         n, classes = len(source), len(source.labels)
         height, width = _shape(source)
         if min(height, width) < _SHORT_SIDE_OF_SMALL:
-            model, optimizer = {"name": "liandan/lenet5", "norm": True}, {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01}
+            network, optimizer = {"name": "liandan/lenet5", "norm": True}, {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01}
             batch_size = 64
         else:
             name = next((n for n in _CANDIDATES if has_weights(n)), None)  # no download unasked
             weights = "pretrained" if name else "none"
-            model = {"name": name or _FROM_SCRATCH, "weights": weights}
+            network = {"name": name or _FROM_SCRATCH, "weights": weights}
             # fine-tuning moves little; from scratch a larger rate is safe with warm-up
             optimizer = {"name": "adamw", "lr": 3e-4 if weights != "none" else 1e-3, "weight_decay": 0.05}
             batch_size = 32
@@ -71,7 +71,7 @@ class ImageClassification(Task):
         epochs = max(5, min(60, round(_STEPS * batch_size / n)))
         return {
             "data": {"train": str(path), "val": {"hold_out": 0.2, "stratify": True}},
-            "model": model,
+            "model": network,
             "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
             "optimizer": optimizer,
             "schedule": {"name": "cosine", "warmup": {"epochs": 1}},
