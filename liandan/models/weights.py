@@ -1,7 +1,8 @@
 """Weights from a local file into a model: safetensors, and PyTorch files as data, never as code.
 
 A pickle is a program. `torch.load(weights_only=True)` runs none of it that is not on a short list of tensor constructors; what it
-refuses is reported here by name. An archive with a second pickle or with compressed members (torch writes neither) is refused unread.
+refuses is reported here by name. The numpy values that training programs keep beside the weights become nothing, by stand-ins.
+An archive with a second pickle or with compressed members (torch writes neither) is refused unread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,9 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from liandan.models.freeze import classifiers
+from liandan.models.freeze import HEADS, classifiers
+from liandan.models.nearest import fitting
+from liandan.models.translate import recognize
 
 SAFETENSORS, PICKLED = (".safetensors",), (".pt", ".pth", ".bin", ".ckpt", ".tar")
 HEADER_LIMIT = 8 * 2**20  # bytes; room for some 50,000 tensors a file, and no more memory than parsing it can take
@@ -41,13 +44,38 @@ WRAPPERS = (
     "ema",
 )
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
+_COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1 and from converted ones; of no use for prediction
 
 # The tensor constructors; what else a pickle names is what a refusal points at. Torch decides, this only words its decision.
 _HARMLESS = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2|torch\.(storage\.)?\w*Storage|torch\.nn\.parameter\.Parameter"
     r"|torch\.(Size|Tensor|device|strided|bool|(b|u?int|q?u?int|float|complex)\d+\w*)|torch\.serialization\._get_layout"
-    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(builtins|__builtin__)\.(bytearray|set|complex)"
+    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(builtins|__builtin__)\.(set|complex)"
 )
+# Allowed by torch, of no use in weights, and able to make gigabytes out of a kilobyte.
+_BOMBS = re.compile(r"(builtins|__builtin__)\.bytearray|_codecs\.encode\(.+\)")
+_GROWING = re.compile(r"(hex|base_?64|uu|quopri|quoted_?printable)([-_]?codec)?", re.IGNORECASE)  # codecs from bytes to more bytes
+
+
+class _Nothing:
+    """Stands in for what training programs keep beside the weights: takes what it is given, and is nothing.
+
+    numpy's own functions are not called: they read a type's description out of the file and believe it.
+    """
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+# Metrics and arguments in the `meta` and `args` of checkpoints: the arrays and scalars of numpy 1 and 2, argparse's namespace.
+_BESIDE = (
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    "numpy.ndarray",
+    "numpy.dtype",
+    "argparse.Namespace",
+)
+_STAND_INS: list[Any] = [(_Nothing, name) for name in _BESIDE]
 
 
 class WeightsError(ValueError):
@@ -66,18 +94,21 @@ class Report:
     missing: list[str] = field(default_factory=list)  # in the model alone; as initialized
     unexpected: list[str] = field(default_factory=list)  # in the file alone; ignored
     reinitialized: list[str] = field(default_factory=list)  # the head, for another number of classes; as initialized
+    classes: tuple[int, int] | None = None  # of a reinitialized head: in the file, in the model
+    family: str | None = None  # whose names were translated
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        for what in ("reinitialized", "missing", "unexpected"):
-            names = getattr(self, what)
-            if names:
-                parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        parts = [f"{len(self.loaded)} tensors loaded" + (f" ({self.family})" if self.family else "")]
+        if self.classes:
+            parts.append(f"the head starts anew for {self.classes[1]} classes, the file's has {self.classes[0]} ({_some(self.reinitialized)})")
+        parts += [f"{len(names)} {what} ({_some(names)})" for what in ("missing", "unexpected") if (names := getattr(self, what))]
         return "; ".join(parts)
 
 
 def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) -> Report:
     """Copy the tensors of a file into the parameters and buffers of the same name, keeping the model's types and devices.
+
+    Names of other programs are translated where `translate` knows them.
 
     Args:
         model: changed in place; on an error, not at all.
@@ -86,16 +117,17 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
 
     Raises:
         UnsafeWeights: the file would run code or lies about its contents.
-        WeightsError: unreadable, another shape under the same name, or nothing in common with the model.
+        WeightsError: unreadable, or made for another architecture, which is named where it can be told.
     """
     path = Path(path)
     own = model.state_dict()
-    found = _unprefixed(read_weights(path), own, path)
+    original = _unprefixed(read_weights(path), own, path)
+    found, family = _translated(original, model, own, path)
     heads = tuple(f"{name}." for name in classifiers(model))
-    report = Report(unexpected=[n for n in found if n not in own])
+    report = Report(unexpected=[n for n in found if n not in own and not n.endswith(_COUNTER)], family=family)
     for name, tensor in own.items():
         if name not in found:
-            if not name.endswith("num_batches_tracked"):  # absent from files older than PyTorch 0.4.1, and of no use for prediction
+            if not name.endswith(_COUNTER):
                 report.missing.append(name)
         elif found[name].shape == tensor.shape:
             if found[name].is_floating_point() != tensor.is_floating_point():
@@ -105,16 +137,13 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
             report.loaded.append(name)
         elif skip_head and name.startswith(heads) and found[name].shape[1:] == tensor.shape[1:]:
             report.reinitialized.append(name)
+            report.classes = len(found[name]), len(tensor)
         else:
             raise WeightsError(
                 f"{path}: {name} has shape {tuple(found[name].shape)} in the file, {tuple(tensor.shape)} in the model. "
-                "Build the model with the arguments it was trained with, or take weights made for this one."
+                f"{_fits(original) or 'Build the model with the arguments it was trained with, or take weights made for this one.'}"
             )
-    if not report.loaded:
-        raise WeightsError(
-            f"{path}: none of its {len(found)} tensors ({_some(found)}) is one of the {len(own)} of {type(model).__name__} ({_some(own)}). "
-            "The file is of another architecture; check `model.name`."
-        )
+    _one_architecture(report, original, model, path)
     # A head is one thing: its bias must not come from the file when its weight cannot.
     for head in heads:
         if any(n.startswith(head) for n in report.reinitialized):
@@ -124,6 +153,44 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
         for name in report.loaded:
             own[name].copy_(found[name])
     return report
+
+
+def _translated(
+    found: dict[str, Tensor], model: nn.Module, own: Mapping[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors under the model's names, and whose names they had."""
+    family = recognize(found, own)
+    if family is None:
+        return found, None
+    names = family.names(model)
+    if not names.keys() & found.keys():
+        raise WeightsError(f"{path}: holds {family.title}; {type(model).__name__} is another network. {_fits(found)}")
+    if quarrel := family.quarrel(found, model):
+        raise WeightsError(
+            f"{path}: holds {family.title}, made with {quarrel}. It would load, and compute something else. {family.remedy(found)}{_fits(found)}"
+        )
+    return {names.get(name, name): tensor for name, tensor in found.items()}, family.title
+
+
+def _one_architecture(report: Report, found: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Raise where the file is of another architecture: nothing or little in common, or all of one that is not the model's."""
+    if not report.loaded:
+        raise WeightsError(
+            f"{path}: none of its {len(found)} tensors ({_some(found)}) is one of the {len(report.missing)} of {type(model).__name__} "
+            f"({_some(report.missing)}). The file is of another architecture. {_fits(found) or 'Check `model.name`.'}"
+        )
+    strange = [n for n in (*report.missing, *report.unexpected) if n.partition(".")[0] not in HEADS]
+    better = _fits(found) if strange else ""
+    if better or len(report.loaded) < len(report.missing):
+        raise WeightsError(
+            f"{path}: lacks {len(report.missing)} tensors of {type(model).__name__} ({_some(report.missing)}) and has {len(report.unexpected)} "
+            f"others ({_some(report.unexpected)}). The file is of another architecture. {better or 'Check `model.name`.'}"
+        )
+
+
+def _fits(found: Mapping[str, Tensor]) -> str:
+    names = fitting(found)
+    return f"The file fits {' and '.join(names)} with default arguments; set `model.name`." if names else ""
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -141,7 +208,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return _unwrapped(_read_pickled(path), path)
 
 
-def _some(names: Mapping[str, Any]) -> str:
+def _some(names: Collection[str]) -> str:
     return ", ".join([*list(names)[:2], *(["..."] if len(names) > 2 else [])])
 
 
@@ -206,8 +273,11 @@ def _check_header(path: Path) -> None:
 def _read_pickled(path: Path) -> Any:
     if zipfile.is_zipfile(path):
         _check_archive(path)
+    if bombs := [name for name in _offending(path) if _BOMBS.fullmatch(name)]:
+        raise UnsafeWeights(f"{path}: refused, it calls {_list(bombs)}, which weights never do and which can fill the memory. {_INSTEAD}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_STAND_INS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises some ten types on a damaged or foreign file, among them bare RuntimeError and AssertionError
         message = str(error)
         refused = _offending(path) or re.findall(r"GLOBAL ([\w.]+)", message)
@@ -266,7 +336,7 @@ def _called(streams: Iterable[IO[bytes]]) -> list[str]:
         for _ in range(5):  # the format before zip has five pickles in a row, then raw storage
             if not _scan(stream, names):
                 break
-    return sorted(n for n in names if not _HARMLESS.fullmatch(n))
+    return sorted(n for n in names if n not in _BESIDE and not _HARMLESS.fullmatch(n))
 
 
 def _scan(stream: IO[bytes], names: set[str]) -> bool:
@@ -288,6 +358,8 @@ def _scan(stream: IO[bytes], names: set[str]) -> bool:
                 continue
             newest = memo.get(int(argument or 0), "") if opcode.name in ("GET", "BINGET", "LONG_BINGET") else argument
             newest = newest if isinstance(newest, str) else ""
+            if "_codecs.encode" in names and _GROWING.fullmatch(newest):
+                names.add(f"_codecs.encode({newest!r})")
             if newest:
                 strings = [*strings[-1:], newest]
         return True
