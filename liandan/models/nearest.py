@@ -11,7 +11,7 @@ from liandan import models
 from liandan.models.freeze import classifiers
 from liandan.models.translate import FAMILIES, Family
 
-_RESNETS = ("resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2")
+_RESNETS = (*(f"resnet{n}" for n in (18, 26, 34, 50, 101, 152)), "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2")
 _INVERTED = (
     *(f"efficientnet_b{i}" for i in range(8)), *(f"tf_efficientnet_lite{i}" for i in range(5)), "efficientnetv2_s", "efficientnetv2_m",
     "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100",

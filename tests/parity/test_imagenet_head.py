@@ -13,8 +13,9 @@ from liandan.models.weights import WeightsError, load_weights
 
 # A stamp, and the names of ImageNet that are right for it. Chosen by their names alone, before any network saw them.
 STAMPS = {
-    "animals/birds/drake": ["drake"], "animals/birds/hen": ["hen"], "animals/birds/magpie": ["magpie"], "animals/birds/ostrich": ["ostrich"],
-    "animals/birds/peacock": ["peacock"], "animals/birds/pelican": ["pelican"], "animals/birds/pink_flamingo": ["flamingo"],
+    "animals/birds/drake": ["drake"], "animals/birds/hen": ["hen"], "animals/birds/magpie": ["magpie"],
+    "animals/birds/ostrich": ["ostrich"], "animals/birds/peacock": ["peacock"],
+    "animals/birds/pelican": ["pelican"], "animals/birds/pink_flamingo": ["flamingo"],
     "animals/birds/rooster": ["cock"], "animals/birds/vulture": ["vulture"], "animals/fish/clownfish": ["anemone fish"],
     "animals/fish/lionfish": ["lionfish"], "animals/fish/lobster": ["American lobster", "spiny lobster", "crayfish"],
     "animals/insects/bee": ["bee"], "animals/insects/fly": ["fly"], "animals/insects/grasshopper": ["grasshopper", "cricket"],

@@ -178,7 +178,8 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path: Path, zipped: bool, bomb:
     for _ in range(28):  # 4 GiB
         grown = Calls(codecs.encode, grown, "hex")
     path = tmp_path / "w.pth"
-    torch.save({"w": torch.zeros(1), "x": grown if bomb == "hex" else Calls(bytearray, 2**31 - 1)}, path, _use_new_zipfile_serialization=zipped)
+    content = {"w": torch.zeros(1), "x": grown if bomb == "hex" else Calls(bytearray, 2**31 - 1)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert path.stat().st_size < 2**14
     with pytest.raises(UnsafeWeights, match="bytearray|hex"):
         load_weights(nn.Linear(2, 2), path)
