@@ -33,7 +33,7 @@ NAMES: dict[str, str] = {
     "liandan/vgg": "liandan.models.vgg:VGG",
     "liandan/nin": "liandan.models.nin:NiN",
     "liandan/googlenet": "liandan.models.googlenet:GoogLeNet",
-    "liandan/resnet18": "liandan.models.resnet:ResNet18",
+    "liandan/resnet": "liandan.models.resnet:ResNet",
     "liandan/densenet": "liandan.models.densenet:DenseNet",
 }
 
@@ -46,7 +46,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # preprocessing; what is absent is meas
     "liandan/vgg": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/nin": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/googlenet": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
-    "liandan/resnet18": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/resnet": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/densenet": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
 }
 

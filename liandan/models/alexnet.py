@@ -14,7 +14,7 @@ MAP = 5  # pixels a side before the hidden layers, what an image of 224 leaves
 
 
 class AlexNet(nn.Module):
-    """images float (batch, in_chans, height, width) -> logits float (batch, num_classes); made for 224 x 224, 63 pixels at least.
+    """images float (batch, in_chans, height, width) -> logits float (batch, num_classes); made for 224 x 224, 65 pixels at least.
 
     Args:
         num_classes: width of the logits.

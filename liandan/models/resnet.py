@@ -28,7 +28,7 @@ class Residual(nn.Module):
         return F.relu(inner + self.shortcut(maps))
 
 
-class ResNet18(nn.Module):
+class ResNet(nn.Module):
     """images float (batch, in_chans, height, width) -> logits float (batch, num_classes); any size, 224 in the paper.
 
     Args:

@@ -188,15 +188,24 @@ def _by_rules(*rules: tuple[str, str]) -> Callable[[nn.Module], dict[str, str]]:
     return names
 
 
-_mm_resnet = _by_rules(
+# ResNet; -C and -D have three convolutions at the beginning, -D pools in its shortcuts, the first of which mmpretrain leaves out.
+_MM_RESNET = (
     (r"fc\.", "head.fc."),
-    (r"(layer\d\.\d+\.se)\.fc(\d)", r"backbone.\1.conv\2.conv"),
-    (r"(?!fc\.|conv1\.\d|layer\d\.\d+\.se\.)", "backbone."),
-    # the three convolutions of ResNet-C and -D
+    (r"(layer\d\.\d+)\.se\.fc(\d)", r"backbone.\1.se_layer.conv\2.conv"),
+    (r"(?!fc\.|conv1\.\d|layer\d\.\d+\.se\.|layer1\.0\.downsample)", "backbone."),
     *((rf"conv1\.{3 * i}\.", f"backbone.stem.{i}.conv.") for i in range(3)),
     *((rf"conv1\.{3 * i + 1}\.", f"backbone.stem.{i}.bn.") for i in range(2)),
     (r"bn1\.", "backbone.stem.2.bn."),
 )
+_mm_resnet_c = _by_rules(*_MM_RESNET, (r"layer1\.0\.downsample\.", "backbone.layer1.0.downsample."))
+_mm_resnet_d = _by_rules(*_MM_RESNET, *((rf"layer1\.0\.downsample\.{i + 1}\.", f"backbone.layer1.0.downsample.{i}.") for i in range(2)))
+
+
+def _mm_resnet(model: nn.Module) -> dict[str, str]:
+    pools = "layer1.0.downsample.2.weight" in model.state_dict()
+    return _mm_resnet_d(model) if pools else _mm_resnet_c(model)
+
+
 _mm_vit = _by_rules(
     (r"(cls_token|pos_embed)", r"backbone.\1"),
     (r"patch_embed\.proj\.", "backbone.patch_embed.projection."),

@@ -9,10 +9,10 @@ from liandan import models
 
 CASES = {  # parameters; the side they are made for; a smaller one that still goes through
     "liandan/bn_lenet": (44_878, 28, 16),
-    "liandan/alexnet": (46_764_746, 224, 63),
+    "liandan/alexnet": (46_764_746, 224, 65),
     "liandan/nin": (1_992_166, 224, 67),
     "liandan/googlenet": (5_977_530, 96, 33),
-    "liandan/resnet18": (11_178_378, 96, 32),
+    "liandan/resnet": (11_178_378, 96, 32),
     "liandan/densenet": (758_226, 96, 32),
 }
 
@@ -50,7 +50,7 @@ def test_vgg_is_torchvisions() -> None:
 
 def test_resnet18_is_torchvisions_but_for_the_shortcuts_norm() -> None:
     theirs = torchvision.models.resnet18(num_classes=7).eval()
-    ours = models.build("liandan/resnet18", in_chans=3, num_classes=7).eval()
+    ours = models.build("liandan/resnet", in_chans=3, num_classes=7).eval()
     state = theirs.state_dict()
     renamed = {}
     for name in ours.state_dict():
