@@ -55,7 +55,7 @@ class Family:
         theirs, ours = self.manner(found), Manner.of(model)
         faults = []
         if theirs.same_padding != ours.same_padding:
-            words = {True: "TensorFlow's SAME padding", False: "even padding"}
+            words = {True: "TensorFlow's SAME padding", False: "symmetric padding"}
             faults.append(f"{words[theirs.same_padding]} where the model has {words[ours.same_padding]}")
         if theirs.eps != ours.eps:
             faults.append(f"a BatchNorm epsilon of {theirs.eps:g} where the model has {ours.eps:g}")
