@@ -88,11 +88,8 @@ _SQUEEZE = ("se.conv_reduce", "se.conv_expand")
 def _by_modules(pairs: Callable[[Any], Pairs]) -> Callable[[nn.Module], dict[str, str]]:
     """Tensor names from module names, for models built as timm builds its EfficientNets."""
 
-    def names(model: nn.Module) -> dict[str, str]:
-        blocks = getattr(model, "blocks", None)
-        if not isinstance(blocks, nn.Sequential) or not hasattr(model, "conv_stem"):
-            return {}
-        if any(type(block).__name__ not in _BLOCKS for stage in blocks for block in stage):
+    def names(model: Any) -> dict[str, str]:
+        if not hasattr(model, "conv_stem") or any(type(block).__name__ not in _BLOCKS for stage in model.blocks for block in stage):
             return {}
         theirs = dict(pairs(model))
         modules = ((ours, *ours.rpartition(".")) for ours in model.state_dict())
