@@ -45,10 +45,14 @@ class Fields(TorchDispatchMode):
 
     Args:
         image: float (batch, channels, height, width); of anything else no field is known.
+
+    Attributes:
+        local: whether every map or sequence so far, short of the hidden layers of a head, saw less than the whole image.
     """
 
     def __init__(self, image: Any) -> None:
         super().__init__()
+        self.local = True
         self.known = WeakTensorKeyDictionary()
         if isinstance(image, Tensor) and image.dim() == 4:
             self.known[image] = Field(positions=_positions(image))
@@ -67,6 +71,7 @@ class Fields(TorchDispatchMode):
             for tensor in tree_leaves(output):
                 if field is not None and isinstance(tensor, Tensor):
                     self.known[tensor] = field
+                    self.local &= field is not WHOLE or tensor.dim() < 3
         return output
 
     def _field(self, tensor: Any) -> Field | None:

@@ -38,7 +38,7 @@ class Summary:
     parameters: int
     trainable: int
     macs: int  # of the whole forward, attention and functional layers included
-    field: int | list[int] | None = None  # the widest receptive field, in pixels
+    field: int | list[int] | None = None  # the widest receptive field of a convolutional network, in pixels; None for others
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,7 +103,7 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
         parameters=sum(p.numel() for p in model.parameters()),
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=counter.get_total_flops() // 2,
-        field=max((row.field for row in called.values() if row.field is not None), key=_area, default=None),
+        field=max((row.field for row in called.values() if row.field is not None and fields.local), key=_area, default=None),
     )
 
 

@@ -1,8 +1,8 @@
 """Names of tensors in other programs' checkpoints, and the same tensors' names in timm's models.
 
 A family is known by names that only its files have, never by the file's own name. Each says, for a model that is built, what it calls
-the model's tensors; nothing is moved or reshaped, a name alone changes. Where a family computes otherwise than a model of the same
-names and shapes (TensorFlow's padding, another epsilon), `Family.quarrel` says so.
+the model's tensors; the values stay as they are, but for one order of channels (`_merged`). Where a family computes otherwise than a
+model of the same names and shapes (TensorFlow's padding, another epsilon), `Family.quarrel` says so.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Family:
         names: their tensor names -> ours, for a built model; empty for a model of another kind.
         candidates: models of ours that such a file may hold, the commonest first.
         manner: how the network in a file computes, where that is to be checked.
+        value: (our name, their tensor) -> our tensor, of the same shape.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Family:
     names: Callable[[nn.Module], dict[str, str]]
     candidates: tuple[str, ...]
     manner: Callable[[Mapping[str, Tensor]], Manner] | None = None
+    value: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor
 
     def quarrel(self, found: Mapping[str, Tensor], model: nn.Module) -> str:
         """In what the model computes otherwise than the network in the file, although names and shapes agree; empty: in nothing."""
@@ -204,14 +206,14 @@ def _mm_resnet(model: nn.Module) -> dict[str, str]:
 
 
 _mm_vit = _by_rules(
-    (r"(cls_token|pos_embed)", r"backbone.\1"),
+    (r"(cls_token|dist_token|pos_embed)", r"backbone.\1"),
     (r"patch_embed\.proj\.", "backbone.patch_embed.projection."),
     (r"blocks\.(\d+)\.norm(\d)\.", r"backbone.layers.\1.ln\2."),
     (r"blocks\.(\d+)\.attn\.", r"backbone.layers.\1.attn."),
     (r"blocks\.(\d+)\.mlp\.fc1\.", r"backbone.layers.\1.ffn.layers.0.0."),
     (r"blocks\.(\d+)\.mlp\.fc2\.", r"backbone.layers.\1.ffn.layers.1."),
     (r"norm\.", "backbone.ln1."),
-    (r"head\.", "head.layers.head."),
+    (r"(head|head_dist)\.", r"head.layers.\1."),
 )
 _mm_convnext = _by_rules(
     (r"stem\.(\d)\.", r"backbone.downsample_layers.0.\1."),
@@ -222,6 +224,25 @@ _mm_convnext = _by_rules(
     (r"head\.norm\.", "backbone.norm3."),
     (r"head\.fc\.", "head.fc."),
 )
+_mm_swin = _by_rules(
+    (r"patch_embed\.proj\.", "backbone.patch_embed.projection."),
+    (r"patch_embed\.norm\.", "backbone.patch_embed.norm."),
+    (r"layers\.(\d)\.blocks\.(\d+)\.norm(\d)\.", r"backbone.stages.\1.blocks.\2.norm\3."),
+    (r"layers\.(\d)\.blocks\.(\d+)\.attn\.", r"backbone.stages.\1.blocks.\2.attn.w_msa."),
+    (r"layers\.(\d)\.blocks\.(\d+)\.mlp\.fc1\.", r"backbone.stages.\1.blocks.\2.ffn.layers.0.0."),
+    (r"layers\.(\d)\.blocks\.(\d+)\.mlp\.fc2\.", r"backbone.stages.\1.blocks.\2.ffn.layers.1."),
+    # the layer before a merging owns it
+    *((rf"layers\.{i + 1}\.downsample\.", f"backbone.stages.{i}.downsample.") for i in range(3)),
+    (r"norm\.", "backbone.norm3."),
+    (r"head\.fc\.", "head.fc."),
+)
+
+
+def _merged(name: str, tensor: Tensor) -> Tensor:
+    """Swin's patch merging: theirs counts channel, row, column; ours column, row, channel (the last dimension, of four channels each)."""
+    return tensor.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3) if ".downsample." in name else tensor
+
+
 _torchvision_vit = _by_rules(
     (r"cls_token", "class_token"),
     (r"pos_embed", "encoder.pos_embedding"),
@@ -302,7 +323,14 @@ FAMILIES: tuple[Family, ...] = (
         "Vision Transformer as mmpretrain and Awesome-Backbones name it",
         ("backbone.patch_embed.projection.weight", "backbone.layers.0.ffn.layers.0.0.weight"),
         _mm_vit,
-        _VITS,
+        _VITS + _timm(*(f"deit_{size}_distilled_patch16_224" for size in ("tiny", "small", "base"))),
+    ),
+    Family(
+        "Swin Transformer as mmpretrain and Awesome-Backbones name it",
+        ("backbone.patch_embed.projection.weight", "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight"),
+        _mm_swin,
+        _timm(*(f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base", "large"))),
+        value=_merged,
     ),
     Family(
         "ConvNeXt as mmpretrain and Awesome-Backbones name it",

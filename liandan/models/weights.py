@@ -17,7 +17,6 @@ from liandan.models.weight_files import UnsafeWeights, WeightsError, read_weight
 __all__ = ["Report", "UnsafeWeights", "WeightsError", "load_weights", "read_weights"]
 
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
-_COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1 and from converted ones; of no use for prediction
 
 
 @dataclass
@@ -59,10 +58,11 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     original = _unprefixed(read_weights(path), own, path)
     found, family = _translated(original, model, own, path)
     heads = tuple(f"{name}." for name in classifiers(model))
-    report = Report(unexpected=[n for n in found if n not in own and not n.endswith(_COUNTER)], family=family)
+    # Counters and tables of indices are no weights: a model has made its own.
+    report = Report(unexpected=[n for n, t in found.items() if n not in own and t.is_floating_point()], family=family)
     for name, tensor in own.items():
         if name not in found:
-            if not name.endswith(_COUNTER):
+            if tensor.is_floating_point():
                 report.missing.append(name)
         elif found[name].shape == tensor.shape:
             if found[name].is_floating_point() != tensor.is_floating_point():
@@ -103,7 +103,8 @@ def _translated(
     if quarrel := family.quarrel(found, model):
         advice = family.remedy(found) + _fits(found)
         raise WeightsError(f"{path}: holds {family.title}, made with {quarrel}. It would load, and compute something else. {advice}")
-    return {names.get(name, name): tensor for name, tensor in found.items()}, family.title
+    renamed = ((names.get(name, name), tensor) for name, tensor in found.items())
+    return {name: family.value(name, tensor) for name, tensor in renamed}, family.title
 
 
 def _one_architecture(report: Report, found: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:

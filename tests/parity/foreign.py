@@ -29,8 +29,7 @@ def weights(shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
     made = {}
     for name, shape in shapes.items():
         random = np.random.RandomState(zlib.crc32(name.encode()))
-        if name.endswith("num_batches_tracked"):
-            made[name] = torch.tensor(0)
+        if name.endswith(("num_batches_tracked", "_index")):  # the model's own
             continue
         if len(shape) > 1:  # a matrix or a kernel
             values = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
@@ -53,7 +52,7 @@ def read(name: str) -> dict[str, Any]:
 
 def write(name: str, model: nn.Module, size: int, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
     shapes = {k: list(v.shape) for k, v in model.state_dict().items()}
-    model.load_state_dict(weights(shapes))
+    model.load_state_dict(weights(shapes), strict=False)
     with torch.no_grad():
         logits = run(model.eval(), image(size))
     text = json.dumps({"size": size, "shapes": shapes, "logits": logits.flatten().tolist()})
@@ -91,6 +90,14 @@ def main() -> None:
         size=224,
         neck=False,
     )
+    of_mmpretrain(
+        "deit-tiny-distilled",
+        {"type": "DistilledVisionTransformer", "arch": "deit-tiny", "img_size": 224, "patch_size": 16},
+        {"type": "DeiTClsHead", "in_channels": 192},
+        size=224,
+        neck=False,
+    )
+    of_mmpretrain("swin-tiny", {"type": "SwinTransformer", "arch": "tiny", "img_size": 224}, {"in_channels": 768}, size=224)
     for arch in ("b0", "b4"):
         model = EfficientNet.from_name(f"efficientnet-{arch}", num_classes=CLASSES, image_size=64)
         write(f"efficientnet_pytorch-{arch}", model, 64, lambda model, images: model(images))
