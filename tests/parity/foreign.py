@@ -82,7 +82,8 @@ def main() -> None:
     of_mmpretrain("resnet18", {"type": "ResNet", "depth": 18}, {"in_channels": 512})
     of_mmpretrain("seresnet50", {"type": "SEResNet", "depth": 50}, {"in_channels": 2048})
     of_mmpretrain("resnet_v1d50", {"type": "ResNetV1d", "depth": 50}, {"in_channels": 2048})
-    of_mmpretrain("convnext-tiny", {"type": "ConvNeXt", "arch": "tiny"}, {"in_channels": 768}, neck=False)
+    small: dict[str, Any] = {"depths": [1, 1, 2, 1], "channels": [16, 32, 64, 128]}
+    of_mmpretrain("convnext", {"type": "ConvNeXt", "arch": small}, {"in_channels": 128}, neck=False)
     of_mmpretrain(
         "vit-tiny",
         {"type": "VisionTransformer", "arch": "deit-tiny", "img_size": 224, "patch_size": 16},
@@ -97,7 +98,8 @@ def main() -> None:
         size=224,
         neck=False,
     )
-    of_mmpretrain("swin-tiny", {"type": "SwinTransformer", "arch": "tiny", "img_size": 224}, {"in_channels": 768}, size=224)
+    small = {"embed_dims": 24, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}
+    of_mmpretrain("swin", {"type": "SwinTransformer", "arch": small, "img_size": 224}, {"in_channels": 192}, size=224)
     for arch in ("b0", "b4"):
         model = EfficientNet.from_name(f"efficientnet-{arch}", num_classes=CLASSES, image_size=64)
         write(f"efficientnet_pytorch-{arch}", model, 64, lambda model, images: model(images))

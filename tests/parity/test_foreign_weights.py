@@ -19,12 +19,16 @@ PAIRS = {
     "mmpretrain-resnet18": "timm/resnet18",
     "mmpretrain-seresnet50": "timm/seresnet50",
     "mmpretrain-resnet_v1d50": "timm/resnet50d",
-    "mmpretrain-convnext-tiny": "timm/convnext_tiny",
+    "mmpretrain-convnext": "timm/convnext_tiny",
     "mmpretrain-vit-tiny": "timm/vit_tiny_patch16_224",
     "mmpretrain-deit-tiny-distilled": "timm/deit_tiny_distilled_patch16_224",
-    "mmpretrain-swin-tiny": "timm/swin_tiny_patch4_window7_224",
+    "mmpretrain-swin": "timm/swin_tiny_patch4_window7_224",
     "efficientnet_pytorch-b0": "timm/tf_efficientnet_b0",
     "efficientnet_pytorch-b4": "timm/tf_efficientnet_b4",
+}
+SMALLER = {
+    "mmpretrain-convnext": {"dims": [16, 32, 64, 128], "depths": [1, 1, 2, 1]},
+    "mmpretrain-swin": {"embed_dim": 24, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]},
 }
 
 
@@ -35,7 +39,7 @@ def test_logits_are_theirs(tmp_path: Path, theirs: str) -> None:
     path = tmp_path / "权重.pth"
     counters = {name: torch.zeros(shape, dtype=torch.int64) for name, shape in known["shapes"].items()}
     torch.save({"meta": {"epoch": 3}, "state_dict": counters | weights(known["shapes"])}, path)
-    model = models.build(PAIRS[theirs], num_classes=CLASSES).eval()
+    model = models.build(PAIRS[theirs], num_classes=CLASSES, **SMALLER.get(theirs, {})).eval()
     report = load_weights(model, path)
     assert not (report.missing or report.unexpected or report.reinitialized) and report.family
     torch.testing.assert_close(model(image(known["size"]))[0], torch.tensor(known["logits"]), rtol=1e-3, atol=1e-4)
