@@ -121,13 +121,12 @@ def tell_stats(found: dict[str, Statistics]) -> None:
     for name, one in found.items():
         print(f"{name}: {one.path}, {one.format}, {one.count:,} samples, {one.bytes:,} bytes")
         if one.balance:
-            print(
-                "  classes  {smallest} to {largest} samples; as even as {effective:.1f} equal ones; always guessing the largest is right in "
-                "{majority:.1%}".format(**one.balance)
-            )
-        if one.width:
-            print("  width    {:g} to {:g}, median {:g}".format(one.width[0], one.width[2], one.width[1]))
-            print("  height   {:g} to {:g}, median {:g}".format(one.height[0], one.height[2], one.height[1]))
+            even = f"as even as {one.balance['effective']:.1f} equal ones"
+            print(f"  classes  {one.balance['smallest']} to {one.balance['largest']} samples, {even}")
+            print(f"           always guessing the largest is right in {one.balance['majority']:.1%}")
+        for title, span in (("width", one.width), ("height", one.height)):
+            if span:
+                print(f"  {title:7s}  {span[0]:g} to {span[2]:g}, median {span[1]:g}")
         if one.modes:
             print("  kinds    " + "  ".join(f"{mode} {n}" for mode, n in one.modes.items()))
         if one.unreadable:
@@ -194,10 +193,13 @@ def show(
     from pathlib import Path
 
     from liandan import api
+    from liandan.engine import session
     from liandan.runs.mosaic import mosaic
     from liandan.runtime.preview import first_samples
 
-    images, captions = first_samples(api.recipe_of(target, overrides or [])[0], count)
+    recipe, _ = api.recipe_of(target, overrides or [])
+    session.check(recipe)
+    images, captions = first_samples(recipe, count)
     path = mosaic(images, captions, Path(out))
     if as_json:
         result({"path": str(path), "captions": captions})

@@ -17,15 +17,21 @@ from liandan.data.errors import DataError
 from liandan.data.image_files import ImageFiles
 from liandan.data.images import SUFFIXES
 from liandan.data.listed import ListedImages, Row, build, read_lines, refuse
+from liandan.data.protocols import Labels
 
 _ENTRY = re.compile(r"(.*\S)\s+([0-9]{1,9})")
-_LINE = re.compile(rb".+\.(?:%s)[ \t]+[0-9]{1,9}[ \t]*\r?" % "|".join(s.removeprefix(".") for s in sorted(SUFFIXES)).encode(), re.IGNORECASE)
+_IMAGE = "|".join(re.escape(suffix) for suffix in sorted(SUFFIXES)).encode()
+_LINE = re.compile(rb".+(?:%s)[ \t]+[0-9]{1,9}[ \t]*\r?" % _IMAGE, re.IGNORECASE)
 _HEAD = 1 << 16  # bytes that are looked at to tell a list from any other text
 _MOST_UNNAMED = 100_000  # classes without a class file; beyond, an index is rather a slip
 
 
 def read_annotations(
-    path: Path, classes: str | list[str] | None = None, root: str | None = None, encoding: str | None = None, labels: list[str] | None = None
+    path: Path,
+    classes: str | list[str] | None = None,
+    root: str | None = None,
+    encoding: str | None = None,
+    labels: Labels | None = None,
 ) -> ListedImages:
     """Read a list of images and the index of each one's class.
 
@@ -43,7 +49,7 @@ def read_annotations(
     lines, notes = read_lines(path, encoding)
     names = class_names(classes, path, encoding)
     if isinstance(labels, dict):
-        raise DataError(f"{path}: the training data has a class of each of {', '.join(labels)}; expected a table, a list has one class an image")
+        raise DataError(f"{path}: a list has one class an image, and the training data one of each of {', '.join(labels)}; use a table")
     if names is not None and labels is not None and names != labels:
         raise DataError(f"{path}: its classes are not those of the training data: {_difference(names, labels)}")
     names = names if labels is None else list(labels)

@@ -34,7 +34,7 @@ class Report:
         duplicates: groups of names with the same content.
         conflicts: those of them whose members have different classes.
         near_duplicates: groups of names of one picture, saved again or resized.
-        leaks: rows {name, other, split, how} of samples that an earlier split has as well, as `other`; how: "same content" or "looks alike".
+        leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", "looks alike".
         ignored: files that are hidden or no images.
         empty_classes: class folders without an image.
         text: characters, bytes, documents, encodings; of text only.
@@ -71,18 +71,15 @@ def check(source: Any) -> Report:
 def check_splits(splits: Mapping[str, Any]) -> dict[str, Report]:
     """Judge the splits of a run, each by itself and for what it shares with those before it; see `check`."""
     reports = {name: Report(str(source.path), source.format, len(source)) for name, source in splits.items()}
-    seen: list[_Seen] = []
+    images = {name: source for name, source in splits.items() if not isinstance(source, TextSource | TokenSource)}
     for name, source in splits.items():
         if isinstance(source, TextSource):
             _check_text(source, reports[name])
         elif isinstance(source, TokenSource):
             reports[name].text = {"tokens": len(source), "vocab_size": source.vocab_size}
-        else:
-            seen += _look(name, source, reports[name])
-    _compare(seen, splits, reports)
-    for name, source in splits.items():
-        if reports[name].modes or reports[name].unreadable:
-            _judge_images(source, reports[name])
+    _compare([seen for name, source in images.items() for seen in _look(name, source, reports[name])], images, reports)
+    for name, source in images.items():
+        _judge_images(source, reports[name])
     return reports
 
 

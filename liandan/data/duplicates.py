@@ -80,7 +80,8 @@ def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             step = max(1, _TOGETHER // len(run))
             for at in range(0, len(run) - 1, step):
                 rows, rest = run[at : at + step], run[at:]
-                near = _ONES[(hashes[rows, None] ^ hashes[None, rest]).view(np.uint16)].reshape(len(rows), len(rest), 4).sum(axis=2) <= _BITS
+                ones = _ONES[(hashes[rows, None] ^ hashes[None, rest]).view(np.uint16)]
+                near = ones.reshape(len(rows), len(rest), 4).sum(axis=2) <= _BITS
                 first, second = np.nonzero(np.triu(near, 1))
                 if len(first):
                     yield rows[first], rest[second]

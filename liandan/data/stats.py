@@ -21,8 +21,8 @@ class Statistics:
     Attributes:
         count: samples: images, documents or tokens.
         classes: samples of each class, in the order of the indices; "head/class" where there are heads.
-        balance: of the classes (without heads or several classes an image): `smallest` and `largest` (samples), `majority` (accuracy of always
-            guessing the largest, 0 to 1), `effective` (number of even classes with the same entropy).
+        balance: of the classes, where an image has one: `smallest` and `largest` (samples), `majority` (accuracy of always guessing
+            the largest, 0 to 1), `effective` (number of equal classes with the same entropy).
         width, height: smallest, median and largest, in pixels, as stored.
         sizes: images of each "width x height", the most frequent first.
         modes: images of each "format mode" ("PNG RGBA"), the most frequent first.

@@ -176,7 +176,7 @@ def _parquet(path: Path, needed: list[str]) -> Records:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise DataError(f'{path}: reading .parquet needs pyarrow, which cannot be imported ({error}): pip install "liandan[table]"') from error
+        raise DataError(f'{path}: needs pyarrow, which cannot be imported here ({error}): pip install "liandan[table]"') from error
     try:
         _need(path, needed, parquet.read_schema(path).names)
         columns: list[list[Any]] = [column.to_pylist() for column in parquet.read_table(path, columns=needed).select(needed).columns]

@@ -26,10 +26,10 @@ def first_samples(recipe: Recipe, count: int) -> tuple[np.ndarray, list[str]]:
     Raises:
         DataError: the data is missing, or is no images.
     """
-    train = read_splits(recipe.with_values({"data.workers": 0})).train
     task = tasks.resolve(recipe.task)
     if task.kind != "images":
-        raise DataError(f"{train.path}: a task of {task.kind} has no pictures to show")
+        raise DataError(f"expected a task of images, got {recipe.task}: {task.kind} has no pictures to show")
+    train = read_splits(recipe).train
     pipeline = fit_pipeline(recipe, task, train)
     loader = make_loader(recipe.with_values({"data.workers": 0}), pipeline.samples(train, training=True), Device("cpu"))
     size = int(recipe.train.batch_size)

@@ -84,7 +84,7 @@ def test_show_draws_what_the_model_sees(zygote: Zygote, tmp_path: Path) -> None:
     with Image.open(tmp_path / "图.png") as drawn:
         pixels = np.asarray(drawn.convert("L"))
     assert pixels.shape[0] > 3 * 112 and (pixels < 100).mean() > 0.1  # digits on black, enlarged
-    assert "has no pictures to show" in said(zygote, "data", "show", "language_model/tiny", cwd=tmp_path, code=2)
+    assert "text has no pictures to show" in said(zygote, "data", "show", "language_model/tiny", cwd=tmp_path, code=2)
 
 
 def test_what_is_shown_are_the_pixels_of_the_first_batch(tmp_path: Path) -> None:
