@@ -15,9 +15,13 @@ import torch.nn.functional as F
 
 SHAPE = (3, 16, 18)  # of a thumbnail: its 2 x 2 means are the 8 x 9 patches of the hash
 _FLAT = 4  # of 255: a smaller step between neighbors is none
-_BITS = 8  # that the hashes of one picture may differ in
-_BANDS = 9  # one more: hashes that differ in 8 bits agree in one of 9 bands
-_MEAN, _MOST = 6.0, 40.0  # of 255: differences of the thumbnails of one picture, on average and at most
+_BITS = 6  # that the hashes of one picture may differ in
+_BANDS = 7  # one more: hashes that differ in 6 bits agree in one of 7 bands
+# Differences of the thumbnails of one picture: their root mean square as a part of the contrast (the smaller standard deviation), and the
+# largest, of 255. Of 707 cut-outs on white 99 % stay below 0.10 and 28 when saved as JPEG of quality 40 or at half the size; of the 316,410
+# pairs in a set of 796 two stay below these bounds: one figure that lies in two folders, and the outlined letters l and I.
+_RELATIVE, _MOST = 0.15, 40.0
+_NO_CONTRAST = 2.0  # of 255: added to a contrast, so that noise on a plain surface is small beside it
 _TOGETHER = 1 << 22  # pairs of hashes compared at a time
 _VERIFIED = 1 << 12  # pairs of thumbnails compared at a time
 _ONES = np.array([bin(k).count("1") for k in range(1 << 16)], dtype=np.uint8)
@@ -41,11 +45,13 @@ def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
 def alike(thumbnails: np.ndarray) -> list[tuple[int, int]]:
     """Pairs i < j of thumbnails of one picture, sorted; uint8 (N, *SHAPE)."""
     found: set[tuple[int, int]] = set()
+    contrast = thumbnails.reshape(len(thumbnails), -1).std(axis=1) + _NO_CONTRAST
     for first, second in _candidates(difference_hash(thumbnails)):
         for at in range(0, len(first), _VERIFIED):
             i, j = first[at : at + _VERIFIED], second[at : at + _VERIFIED]
-            apart = np.abs(thumbnails[i].astype(np.int16) - thumbnails[j]).reshape(len(i), -1)
-            same = (apart.mean(axis=1) <= _MEAN) & (apart.max(axis=1) <= _MOST)
+            apart = np.abs(thumbnails[i].astype(np.float32) - thumbnails[j]).reshape(len(i), -1)
+            relative = np.sqrt((apart**2).mean(axis=1)) / np.minimum(contrast[i], contrast[j])
+            same = (relative <= _RELATIVE) & (apart.max(axis=1) <= _MOST)
             found.update(zip(i[same].tolist(), j[same].tolist(), strict=True))
     return sorted(found)
 
@@ -72,7 +78,7 @@ def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of indices (i, j), i < j, whose hashes differ in at most _BITS bits; a pair may come more than once."""
     bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1)
     for band in range(_BANDS):
-        # every ninth bit lies on a diagonal of the 8 x 8: each band sees border and center alike
+        # every seventh bit lies on a diagonal of the 8 x 8: each band sees border and center alike
         keys = np.packbits(bits[:, band::_BANDS], axis=1)
         _, group = np.unique(keys, axis=0, return_inverse=True)
         order = np.argsort(group.reshape(-1), kind="stable")

@@ -37,7 +37,7 @@ class ListedImages(ImageFiles):
     """Images in the order of a list; see ImageFiles.
 
     Attributes:
-        path: the list. `files` are absolute, or relative to the working folder where the list was given so.
+        path: the list; `files` are absolute.
         names: the paths as the list has them, with forward slashes: the same on every machine.
         notes: what a person should know of how the list was read.
     """
@@ -86,12 +86,12 @@ def build(path: Path, format: str, rows: Sequence[Row], root: str | None, faults
     refuse(path, faults)
     if not kept:
         raise DataError(f"{path}: expected lines that name images, found none")
-    if root is not None and not Path(root).is_dir():
+    if root is not None and not os.path.isdir(root):
         raise DataError(f"{path}: root: there is no folder {root}")
-    bases = [Path(root)] if root is not None else [path.parent, Path()]
+    bases = [os.path.abspath(base) for base in ([root] if root is not None else [path.parent, os.curdir])]
     found = locate(list(kept), [row.path for row in kept.values()], bases)
     if not found.any:
-        looked = " or ".join(str(base.absolute()) for base in bases)
+        looked = " and ".join(dict.fromkeys(bases))
         raise DataError(f"{path}: none of its {len(kept)} files is there; {next(iter(kept))} was looked for in {looked}. Set `root`")
     notes = [*attributes.pop("notes", ()), *found.notes]
     if repeated:
@@ -134,7 +134,7 @@ class Located:
     notes: list[str]
 
 
-def locate(names: Sequence[str], written: Sequence[str], bases: Sequence[Path]) -> Located:
+def locate(names: Sequence[str], written: Sequence[str], bases: Sequence[str]) -> Located:
     """Where the files of a list are.
 
     An absolute path is tried as it stands, a relative one below each of `bases`. A list from another machine has absolute paths
@@ -146,7 +146,7 @@ def locate(names: Sequence[str], written: Sequence[str], bases: Sequence[Path]) 
     """
     files: list[str] = []
     sizes = np.zeros(len(names), dtype=np.int64)
-    moved: tuple[str, Path] | None = None
+    moved: tuple[str, str] | None = None
     missing = 0
     for i, (name, spelled) in enumerate(zip(names, written, strict=True)):
         absolute = _ABSOLUTE.match(name) is not None
@@ -159,7 +159,7 @@ def locate(names: Sequence[str], written: Sequence[str], bases: Sequence[Path]) 
         files.append(tried[0] if hit is None else hit[0])
         sizes[i] = 0 if hit is None else hit[1]
         missing += hit is None
-    notes = [] if moved is None else [f"{moved[0]} at the start of its paths is not on this machine: {moved[1].absolute()} is taken for it"]
+    notes = [] if moved is None else [f"{moved[0]} at the start of its paths is not on this machine: {moved[1]} is taken for it"]
     return Located(files, sizes, missing < len(names), notes)
 
 
@@ -168,7 +168,7 @@ def _forward(written: str) -> str:
     return posixpath.normpath(written.replace("\\", "/"))
 
 
-def _moved(name: str, bases: Sequence[Path]) -> tuple[str, Path] | None:
+def _moved(name: str, bases: Sequence[str]) -> tuple[str, str] | None:
     """(beginning of an absolute path, the base that replaces it); None where nothing that does is found."""
     parts = name.split("/")
     for k in range(1, len(parts)):

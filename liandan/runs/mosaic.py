@@ -12,8 +12,7 @@ from liandan.runs import plots
 
 _SMALLEST = 112  # pixels a side: smaller pictures are enlarged by a whole number
 _GAP, _LINE = 6, 22  # pixels between pictures, and of a line of text
-_DPI = 100
-_LETTER = 6.5  # pixels of a Latin letter of the captions
+_FONT, _LETTER = 11, 6.5  # pixels: height of the captions, width of a Latin letter
 
 
 def mosaic(images: np.ndarray, captions: Sequence[str], path: Path) -> Path:
@@ -27,8 +26,8 @@ def mosaic(images: np.ndarray, captions: Sequence[str], path: Path) -> Path:
     rows = math.ceil(count / columns)
     canvas = np.full((rows * (height + _LINE + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 255, dtype=np.uint8)
     with plots._style(list(captions)):
-        drawn = plots._new(canvas.shape[1] / _DPI, canvas.shape[0] / _DPI)
-        drawn.set_dpi(_DPI)
+        # a little more than the canvas, for matplotlib rounds down
+        drawn = plots._new((canvas.shape[1] + 0.01) / plots._DPI, (canvas.shape[0] + 0.01) / plots._DPI)
         drawn.set_layout_engine("none")
         axes = drawn.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -37,6 +36,6 @@ def mosaic(images: np.ndarray, captions: Sequence[str], path: Path) -> Path:
             canvas[top : top + height, left : left + width] = tiles[k]
             text = plots._fitting(captions[k], int(width / _LETTER))
             text += "" if text == captions[k] else "…"
-            axes.text(left + width / 2, top + height + _LINE / 2, plots._text(text), fontsize=8, ha="center", va="center")
+            axes.text(left + width / 2, top + height + _LINE / 2, plots._text(text), fontsize=_FONT * 72 / plots._DPI, ha="center", va="center")
         axes.imshow(canvas, interpolation="nearest", aspect="auto", extent=(0, canvas.shape[1], canvas.shape[0], 0))
         return plots._save(drawn, path)

@@ -16,7 +16,6 @@ from liandan.data.check import check, check_splits
 from liandan.data.duplicates import SHAPE, _candidates, alike, difference_hash, groups, thumbnail
 from liandan.data.images import decode
 from liandan.data.readers import read
-from tests.unit.data.conftest import pattern
 
 
 def crops(side: int) -> list[Image.Image]:
@@ -52,14 +51,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_a_changed_copy_is_found_and_nothing_else(change: str) -> None:
-    """60 squares of two photographs, each with a copy: exactly the 60 pairs."""
-    originals = crops(96)
-    thumbs = np.stack([thumb(image) for image in originals] + [thumb(CHANGES[change](image)) for image in originals])
-    n = len(originals)
-    found = alike(thumbs)
-    flat = {i for i in range(n) if thumbs[i].std() < 6}  # plain sky: squares of it do look alike
-    assert n >= 40 and {(i, i + n) for i in range(n)} <= set(found), change
-    assert {pair for pair in found if pair[1] != pair[0] + n and not {pair[0] % n, pair[1] % n} <= flat} == set()
+    """24 squares of two photographs, each with a copy: exactly those 24 pairs. Of 48 smaller ones, some of plain sky, none too many."""
+    for side, n in ((142, 24), (96, 48)):
+        originals = crops(side)
+        thumbs = np.stack([thumb(image) for image in originals] + [thumb(CHANGES[change](image)) for image in originals])
+        found, expected = set(alike(thumbs)), {(i, i + n) for i in range(n)}
+        assert len(originals) == n and found <= expected
+        assert found == expected if side == 142 else len(found) >= 45, change
 
 
 def test_digits_are_no_copies_of_one_another(digits: tuple[np.ndarray, np.ndarray]) -> None:
@@ -67,17 +65,17 @@ def test_digits_are_no_copies_of_one_another(digits: tuple[np.ndarray, np.ndarra
     images, targets = digits
     thumbs = np.stack([thumbnail(torch.from_numpy(image)[None]) for image in images])
     pairs = alike(thumbs)
-    assert all(targets[i] == targets[j] for i, j in pairs) and len(pairs) <= 5, pairs
+    assert all(targets[i] == targets[j] for i, j in pairs) and len(pairs) <= 3, pairs
     close = sum(len(first) for first, _ in _candidates(difference_hash(thumbs)))
     assert close > 1000
 
 
 def test_bands_miss_no_pair() -> None:
-    """Against all pairs, compared one by one: every pair of hashes within 8 bits."""
+    """Against all pairs, compared one by one: every pair of hashes within 6 bits."""
     rng = np.random.default_rng(0)
     base = rng.integers(0, 2**63, size=40, dtype=np.uint64)
-    hashes = np.concatenate([base, *(base ^ _flips(rng, len(base), k) for k in (0, 1, 4, 8, 9, 20))])
-    expected = {(i, j) for i in range(len(hashes)) for j in range(i + 1, len(hashes)) if int(hashes[i] ^ hashes[j]).bit_count() <= 8}
+    hashes = np.concatenate([base, *(base ^ _flips(rng, len(base), k) for k in (0, 1, 4, 6, 7, 20))])
+    expected = {(i, j) for i in range(len(hashes)) for j in range(i + 1, len(hashes)) if int(hashes[i] ^ hashes[j]).bit_count() <= 6}
     found = {(min(i, j), max(i, j)) for a, b in _candidates(hashes) for i, j in zip(a.tolist(), b.tolist(), strict=True)}
     assert found == expected and len(expected) > 200
 
@@ -104,17 +102,18 @@ def test_groups_join_what_pairs_join() -> None:
 
 @pytest.fixture
 def two_splits(tmp_path: Path) -> Path:
-    """train: 5 pictures a class. val: one exact copy, one saved anew, one resized, one of its own."""
-    for k, name in enumerate(("猫", "狗")):
-        for n in range(5):
+    """train: 10 pictures a class. val: one exact copy, one saved anew, one resized, one of its own."""
+    pictures = crops(142)
+    for k, name in enumerate(("寺庙", "花")):
+        for n in range(10):
             file = tmp_path / "train" / name / f"{n}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pattern(90, 120, seed=10 * k + n)).save(file)
+            pictures[12 * k + n].save(file)
         (tmp_path / "val" / name).mkdir(parents=True)
-    shutil.copy(tmp_path / "train/猫/0.png", tmp_path / "val/猫/copy.png")
-    Image.open(tmp_path / "train/猫/1.png").save(tmp_path / "val/猫/again.jpg", quality=50)
-    Image.open(tmp_path / "train/狗/2.png").resize((60, 45)).save(tmp_path / "val/狗/small.png")
-    Image.fromarray(pattern(90, 120, seed=33)).save(tmp_path / "val/狗/own.png")
+    shutil.copy(tmp_path / "train/寺庙/0.png", tmp_path / "val/寺庙/copy.png")
+    pictures[1].save(tmp_path / "val/寺庙/again.jpg", quality=50)
+    pictures[14].resize((60, 60)).save(tmp_path / "val/花/small.png")
+    pictures[23].save(tmp_path / "val/花/own.png")
     return tmp_path
 
 
@@ -124,25 +123,26 @@ def test_leaks_from_train_to_val(two_splits: Path) -> None:
     assert reports["train"].faults == [] and reports["train"].leaks == []
     found = {row["name"]: (row["other"], row["split"], row["how"]) for row in reports["val"].leaks}
     assert found == {
-        "猫/copy.png": ("猫/0.png", "train", "same content"),
-        "猫/again.jpg": ("猫/1.png", "train", "looks alike"),
-        "狗/small.png": ("狗/2.png", "train", "looks alike"),
+        "寺庙/copy.png": ("寺庙/0.png", "train", "same content"),
+        "寺庙/again.jpg": ("寺庙/1.png", "train", "looks alike"),
+        "花/small.png": ("花/2.png", "train", "looks alike"),
     }
     assert len(reports["val"].faults) == 1 and "3 of 4 images are known from another split" in reports["val"].faults[0]
 
 
 def test_copies_within_a_split_are_notes(two_splits: Path) -> None:
-    Image.open(two_splits / "train/猫/1.png").save(two_splits / "train/猫/again.jpg", quality=50)
-    Image.open(two_splits / "train/猫/1.png").resize((240, 180)).save(two_splits / "train/猫/large.png")
+    original = Image.open(two_splits / "train/花/1.png")
+    original.save(two_splits / "train/花/again.jpg", quality=50)
+    original.resize((240, 240)).save(two_splits / "train/花/large.png")
     report = check(read(two_splits / "train"))
-    assert report.near_duplicates == [["猫/1.png", "猫/again.jpg", "猫/large.png"]] and report.faults == []
-    assert any("猫/1.png ~ 猫/again.jpg" in note for note in report.notes)
+    assert report.near_duplicates == [["花/1.png", "花/again.jpg", "花/large.png"]] and report.faults == []
+    assert any("花/1.png ~ 花/again.jpg" in note for note in report.notes)
 
 
 @pytest.mark.slow
 def test_no_two_of_796_stamps_are_taken_for_one(stamps: Path) -> None:
-    """Cut-outs on white: what looks alike is listed by its authors as one picture in two folders, or as one in two versions."""
+    """Cut-outs on white, 316,410 pairs: only a figure that lies in two folders, and two letters that are drawn as the same stroke."""
     source = read(stamps)
     thumbs = np.stack([thumbnail(decode(source.file(i))) for i in range(len(source))])
-    for i, j in alike(thumbs):
-        assert Path(source.name(i)).stem[:5] == Path(source.name(j)).stem[:5], (source.name(i), source.name(j))
+    found = {(Path(source.name(i)).name, Path(source.name(j)).name) for i, j in alike(thumbs)}
+    assert len(source) == 796 and found == {("fireman240a.png", "fireman240a.png"), ("l_outline.png", "I_outline.png")}
