@@ -96,6 +96,9 @@ class ImageFiles:
         targets = None if self.targets is None else self.targets[at]
         return replace(self, files=[self.files[i] for i in at], sizes=self.sizes[at], targets=targets)
 
+    def _names(self) -> list[list[str]]:
+        return [[head, *names] for head, names in self.labels.items()] if isinstance(self.labels, dict) else [self.labels or []]
+
     def manifest(self) -> list[list[Any]]:
         return sorted([self.name(i), int(self.sizes[i])] for i in range(len(self)))
 
@@ -105,5 +108,5 @@ class ImageFiles:
             "count": len(self),
             "bytes": int(self.sizes.sum()),
             "files": digest(self.manifest()),
-            "labels": None if self.labels is None else digest([self.labels]),
+            "labels": None if self.labels is None else digest(self._names()),
         }

@@ -22,7 +22,7 @@ def mosaic(images: np.ndarray, captions: Sequence[str], path: Path) -> Path:
     factor = max(1, math.ceil(_SMALLEST / max(images.shape[1:3])))
     tiles = np.broadcast_to(images, (*images.shape[:3], 3)).repeat(factor, axis=1).repeat(factor, axis=2)
     count, height, width, _ = tiles.shape
-    columns = math.ceil(math.sqrt(count * (height + _LINE) / width))
+    columns = max(1, round(math.sqrt(count * (height + _LINE) / width)))
     rows = math.ceil(count / columns)
     canvas = np.full((rows * (height + _LINE + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 255, dtype=np.uint8)
     with plots._style(list(captions)):
@@ -36,6 +36,7 @@ def mosaic(images: np.ndarray, captions: Sequence[str], path: Path) -> Path:
             canvas[top : top + height, left : left + width] = tiles[k]
             text = plots._fitting(captions[k], int(width / _LETTER))
             text += "" if text == captions[k] else "…"
-            axes.text(left + width / 2, top + height + _LINE / 2, plots._text(text), fontsize=_FONT * 72 / plots._DPI, ha="center", va="center")
+            size = _FONT * 72 / plots._DPI
+            axes.text(left + width / 2, top + height + _LINE / 2, plots._text(text), fontsize=size, ha="center", va="center")
         axes.imshow(canvas, interpolation="nearest", aspect="auto", extent=(0, canvas.shape[1], canvas.shape[0], 0))
         return plots._save(drawn, path)

@@ -249,3 +249,15 @@ def test_the_locale_of_the_machine_changes_nothing(rocks: Path) -> None:
     command = [sys.executable, "-c", script, str(rocks / "ascii.txt"), str(rocks / "annotations.txt")]
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
     assert out.split(" ", 1)[0] != "cp65001" and '"\\u82b1\\u5c97\\u5ca9"' in out and out.strip().endswith("2")
+
+
+def test_a_list_is_plain_data_to_train_on(rocks: Path) -> None:
+    from liandan import tasks
+
+    found = tasks.recognize(rocks / "train.txt", lambda name: False)
+    assert found is not None and found["task"] == "image_classification" and found["data"]["train"] == str(rocks / "train.txt")
+    written(rocks / "bad.txt", "a.png 0\nb.png\nc.png 1\n")
+    with pytest.raises(DataError, match="line 2: expected"):
+        tasks.recognize(rocks / "bad.txt", lambda name: False)
+    written(rocks / "poem.txt", "床前明月光\n疑是地上霜\n")
+    assert (tasks.recognize(rocks / "poem.txt", lambda name: False) or {})["task"] == "language_model"

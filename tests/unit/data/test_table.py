@@ -112,6 +112,8 @@ def test_heads(folder: Path) -> None:
     source = read(path, label=["color", "形状"])
     assert source.labels == {"color": ["blue", "red"], "形状": sorted(["圆", "方"])} and not source.multi_label
     assert source.target(0) == {"color": 1, "形状": source.labels["形状"].index("圆")} and source.targets.shape == (3, 2)
+    (folder / "b.csv").write_bytes((folder / "a.csv").read_bytes().replace(b"blue", b"navy"))
+    assert read(folder / "b.csv", label=["color", "形状"]).fingerprint()["labels"] != source.fingerprint()["labels"]
     assert class_counts(source) == {"color/blue": 1, "color/red": 2, "形状/圆": 1, "形状/方": 2}
     assert read(path, label=["color", "形状"], labels=source.labels).targets.tolist() == source.targets.tolist()
     with pytest.raises(DataError, match="expected the heads color, size"):
@@ -125,8 +127,8 @@ def test_written_tables_are_read_back(folder: Path) -> None:
     several = read(table(folder, "path,tags\n图 0.png,a|b\n图 1.png,\n图 2.png,b\n"), label="tags", separator="|")
     below = folder / "below"
     below.mkdir()
-    for source, arguments in ((heads, {"label": ["color", "形状"]}), (several, {"label": ["a", "b"], "multi_label": True})):
-        back = read(table(below, table_lines(source, below)), **arguments)
+    for source, label, multi_label in ((heads, ["color", "形状"], False), (several, ["a", "b"], True)):
+        back = read(table(below, table_lines(source, below)), label=label, multi_label=multi_label)
         assert back.labels == source.labels and back.targets.tolist() == source.targets.tolist()
         assert [Path(back.file(i)).resolve() for i in range(len(back))] == [folder / f"图 {n}.png" for n in range(len(back))]
 
