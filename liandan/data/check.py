@@ -139,7 +139,8 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
                 if len({str(source.target(i)) for i in indices}) > 1:
                     reports[split].conflicts.append(names)
     firsts = [group[0] for group in same.values()]
-    pairs = alike(np.stack([seen[k].thumbnail for k in firsts])) if firsts else []
+    images = [seen[k] for k in firsts]
+    pairs = alike(np.stack([s.thumbnail for s in images]), lambda k: splits[images[k].split].image(images[k].index)) if images else []
     near = [[firsts[i] for i in group] for group in groups(pairs)]
     for group in near:
         for split, indices in _by_split(seen, group).items():
