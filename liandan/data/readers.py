@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from liandan.data.annotations import is_list, read_annotations
 from liandan.data.class_folders import read_class_folders
@@ -55,10 +56,14 @@ def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
     name = detect_format(where) if format is None else format
     if name not in READERS:
         raise DataError(f'no data format "{name}"; {suggest(name, READERS)}')
-    known = [key for key in inspect.signature(READERS[name]).parameters if key != "path"]
-    for key in arguments:
+    known = {key: hint for key, hint in get_type_hints(READERS[name]).items() if key not in ("path", "return")}
+    for key, value in arguments.items():
         if key not in known:
             raise DataError(f'format {name} takes no "{key}"; {suggest(key, known) if known else "it takes no arguments"}')
+        try:
+            TypeAdapter(known[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise DataError(f"format {name}: {key}: {error.errors()[0]['msg']}, got {value!r}") from error
     return READERS[name](where, **arguments)
 
 

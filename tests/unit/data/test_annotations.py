@@ -169,11 +169,12 @@ def test_a_backslash_may_be_part_of_a_name(tmp_path: Path) -> None:
 
 def test_a_missing_or_broken_file_is_told_and_counted_not_fatal(rocks: Path) -> None:
     """A corrupt image in the middle of an epoch: listed by `check`, left out of evaluation, replaced in training."""
-    (rocks / "train/花岗岩/照片 0.png").write_bytes(b"\x89PNG broken")
+    whole = (rocks / "train/花岗岩/照片 0.png").read_bytes()
+    (rocks / "train/花岗岩/照片 0.png").write_bytes(whole[: len(whole) // 2])
     (rocks / "train/花岗岩/照片 1.png").unlink()
     source = read(rocks / "train.txt", classes=NAMES)
     report = check(source)
-    assert [row["file"][-8:] for row in report.unreadable] == ["照片 0.png"[-8:], "照片 1.png"[-8:]]
+    assert [Path(row["file"]).name for row in report.unreadable] == ["照片 0.png", "照片 1.png"]
     assert "2 of 12 files cannot be read" in report.faults[0]
     pipeline = ImagePipeline.fit(source, transforms={"train": ["random_horizontal_flip"], "eval": []})
     loader = Loader(pipeline.samples(source, training=False), seed=0, max_unreadable=0.5)

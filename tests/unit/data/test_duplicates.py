@@ -131,7 +131,33 @@ def test_leaks_from_train_to_val(two_splits: Path) -> None:
         "寺庙/again.jpg": ("寺庙/1.png", "train", "looks alike"),
         "花/small.png": ("花/2.png", "train", "looks alike"),
     }
-    assert len(reports["val"].faults) == 1 and "3 of 4 images are known from another split" in reports["val"].faults[0]
+    assert "1 of 4 images are in another split as well (same content)" in reports["val"].faults[0]
+    assert "2 of 4 images are in another split as well (looks alike)" in reports["val"].faults[1] and len(reports["val"].faults) == 2
+
+
+def test_one_look_alike_among_many_is_a_note(tmp_path: Path) -> None:
+    """300 squares held out and one of them resembles a training image: told, not judged. A copy of the file is a fault at any number."""
+    pictures = crops(36)
+    for n, picture in enumerate(pictures[:300]):
+        (tmp_path / "val" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "val" / "ab"[n % 2] / f"{n:03d}.png")
+    for name in "ab":
+        (tmp_path / "train" / name).mkdir(parents=True)
+    textured = max(range(300), key=lambda n: np.asarray(pictures[n]).std())
+    pictures[textured].resize((72, 72)).save(tmp_path / "train/a/other.png")
+    pictures[350].save(tmp_path / "train/b/own.png")
+    splits = {"train": read(tmp_path / "train"), "val": read(tmp_path / "val")}
+    report = check_splits(splits)["val"]
+    assert f"{textured:03d}.png" in [Path(row["name"]).name for row in report.leaks] and len(report.leaks) <= 3 and report.faults == []
+    assert any("(looks alike), which flatters" in note for note in report.notes)
+    shutil.copy(tmp_path / "val/b/001.png", tmp_path / "train/b/copy.png")
+    assert "(same content)" in check_splits({**splits, "train": read(tmp_path / "train")})["val"].faults[0]
+
+
+def test_tiny_images_are_compared_by_content_alone(digit_folders: Path) -> None:
+    shutil.copy(digit_folders / "1/000.png", digit_folders / "1/copy.png")
+    report = check(read(digit_folders))
+    assert report.near_duplicates == [] and report.duplicates == [["1/000.png", "1/copy.png"]]
 
 
 def test_copies_within_a_split_are_notes(two_splits: Path) -> None:
