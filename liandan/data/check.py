@@ -185,7 +185,7 @@ def _judge_images(source: Any, report: Report) -> None:
         pairs = [f"{row['name']} = {row['other']} of {row['split']}" for row in report.leaks if row["how"] == how]
         told = report.faults if len(pairs) > bearable * report.count else report.notes
         if pairs:
-            told.append(f"{len(pairs)} of {report.count} images are in another split as well ({how}), which flatters the score: " + some(pairs))
+            told.append(f"{len(pairs)} of {report.count} images are in another split too ({how}), which flatters the score: {some(pairs)}")
     if len(report.classes) == 1:
         report.faults.append(f'only one class, "{next(iter(report.classes))}": there is nothing to tell apart')
     inside = len(report.duplicates) - len(report.conflicts)

@@ -131,8 +131,8 @@ def test_leaks_from_train_to_val(two_splits: Path) -> None:
         "寺庙/again.jpg": ("寺庙/1.png", "train", "looks alike"),
         "花/small.png": ("花/2.png", "train", "looks alike"),
     }
-    assert "1 of 4 images are in another split as well (same content)" in reports["val"].faults[0]
-    assert "2 of 4 images are in another split as well (looks alike)" in reports["val"].faults[1] and len(reports["val"].faults) == 2
+    assert "1 of 4 images are in another split too (same content)" in reports["val"].faults[0]
+    assert "2 of 4 images are in another split too (looks alike)" in reports["val"].faults[1] and len(reports["val"].faults) == 2
 
 
 def test_one_look_alike_among_many_is_a_note(tmp_path: Path) -> None:
