@@ -141,11 +141,11 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
                 reports[split].duplicates.append(names)
                 if len({str(source.target(i)) for i in indices}) > 1:
                     reports[split].conflicts.append(names)
-    firsts = [group[0] for group in same.values() if seen[group[0]].thumbnail is not None]
+    looks = {group[0]: look for group in same.values() if (look := seen[group[0]].thumbnail) is not None}
+    firsts = list(looks)
     pairs: list[tuple[int, int]] = []
-    if firsts:
-        thumbnails = np.stack([image for k in firsts if (image := seen[k].thumbnail) is not None])
-        pairs = alike(thumbnails, lambda i: splits[seen[firsts[i]].split].image(seen[firsts[i]].index))
+    if looks:
+        pairs = alike(np.stack(list(looks.values())), lambda i: splits[seen[firsts[i]].split].image(seen[firsts[i]].index))
     near = [[firsts[i] for i in group] for group in groups(pairs)]
     for group in near:
         for split, indices in _by_split(seen, group).items():

@@ -71,6 +71,15 @@ def test_split_writes_lists_that_are_read_back(zygote: Zygote, tmp_path: Path, s
     assert "holds train.txt, val.txt, classes.txt already" in said(zygote, *words, "--out", "划分", cwd=tmp_path, code=2)
 
 
+def test_split_of_several_classes_is_a_table(zygote: Zygote, tmp_path: Path, squares: Path) -> None:
+    rows = [f"photos/{name}/图 {n:02d}.png,{name}{'|晴' if n % 4 == 0 else ''}" for name in ("寺庙", "花") for n in range(40)]
+    (tmp_path / "a.csv").write_text("path,tags\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    out = said(zygote, "data", "split", "a.csv", "data.train.label=tags", "data.train.separator=|", "--out", "lists", cwd=tmp_path)
+    assert [line.split() for line in out.splitlines()][1:4] == [["寺庙", "32", "8"], ["晴", "16", "4"], ["花", "32", "8"]]
+    val = read(tmp_path / "lists/val.csv", label=["寺庙", "晴", "花"], multi_label=True)
+    assert len(val) == 16 and val.targets.sum(axis=0).tolist() == [8, 4, 8] and val.image(0).shape == (3, 72, 72)
+
+
 def test_split_is_the_one_of_the_run(zygote: Zygote, tmp_path: Path, squares: Path) -> None:
     held = json.loads(said(zygote, "data", "split", "photos", "seed=5", "--json", cwd=tmp_path))["splits"]["val"]
     brief = ["seed=5", "model={name: liandan/lenet5}", "train.duration={steps: 1}", "schedule={name: constant}", "run.dir=run"]
