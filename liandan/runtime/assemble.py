@@ -19,6 +19,7 @@ from liandan.data.loader import Loader, Samples
 from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
 from liandan.data.split import hold_out
+from liandan.data.stats import class_counts
 from liandan.models import adapter
 from liandan.models.freeze import freeze
 from liandan.models.weights import load_weights
@@ -110,8 +111,7 @@ def read_splits(recipe: Recipe) -> Splits:
             fingerprints[name], manifests[name] = source.fingerprint(), source.manifest()
     facts = {"fingerprints": fingerprints, "manifests": manifests, "held_out": held_out}
     if labels:
-        counts = torch.bincount(torch.as_tensor(train.targets), minlength=len(labels)).tolist()
-        facts["classes"] = dict(zip(labels, counts, strict=True))
+        facts["classes"] = class_counts(train)
     return Splits(train, val, test, facts)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liandan.data.errors import DataError, Unreadable
-from liandan.data.readers import read
+from liandan.data.readers import detect_format, read
 from liandan.tasks import metrics
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task
 
@@ -47,13 +47,14 @@ class ImageClassification(Task):
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
-        if not path.is_dir():
-            return None
         try:
-            source = read(path)
+            format = detect_format(path)
+            if format not in ("class_folders", "idx", "annotations", "table"):
+                return None
+            source = read(path, format)
         except DataError:
-            return None
-        if getattr(source, "labels", None) is None:
+            if path.suffix.lower() == ".txt":  # a list of images, with faults that say more than "not recognized"
+                raise
             return None
         n, classes = len(source), len(source.labels)
         height, width = _shape(source)
