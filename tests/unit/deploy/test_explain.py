@@ -1,0 +1,100 @@
+"""Grad-CAM: the right layer of every family of models, and heat where the class is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torchvision import models as torchvision
+
+from liandan.deploy.explain import _grid, target_layer
+from liandan.runs.layout import RunError
+from tests.unit.deploy.photos import CLASSES, photograph
+from tests.zygote import ROOT
+
+FAMILIES = {
+    "timm/resnet18": (lambda: timm.create_model("resnet18"), 224, "layer4"),
+    "timm/tf_efficientnet_lite0": (lambda: timm.create_model("tf_efficientnet_lite0"), 224, "bn2"),
+    "timm/convnext_atto": (lambda: timm.create_model("convnext_atto"), 224, "stages.3"),
+    "timm/mobilevit_xxs": (lambda: timm.create_model("mobilevit_xxs"), 256, "final_conv"),
+    "timm/vit_tiny_patch16_224": (lambda: timm.create_model("vit_tiny_patch16_224"), 224, "blocks.11.norm1"),
+    "timm/deit_tiny_distilled_patch16_224": (lambda: timm.create_model("deit_tiny_distilled_patch16_224"), 224, "blocks.11.norm1"),
+    "timm/swin_tiny": (lambda: timm.create_model("swin_tiny_patch4_window7_224"), 224, "layers.3.blocks.1.norm1"),
+    "timm/mixer_s32": (lambda: timm.create_model("mixer_s32_224"), 224, "norm"),
+    "torchvision/vit_b_32": (torchvision.vit_b_32, 224, "encoder.layers.encoder_layer_11.ln_1"),
+    "torchvision/mobilenet_v3_small": (torchvision.mobilenet_v3_small, 224, "features.12"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_layer_of_a_family(family: str) -> None:
+    build, size, expected = FAMILIES[family]
+    torch.manual_seed(0)
+    model, images = build().eval(), torch.randn(1, 3, size, size)
+    layer, reshape = target_layer(model, images)
+    (name,) = [n for n, m in model.named_modules() if m is layer]
+    assert name == expected or name.startswith(f"{expected}."), name
+    with GradCAM(model=model, target_layers=[layer], reshape_transform=reshape) as cam:
+        heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(3)])[0]
+        values = cam.activations_and_grads
+        gradient = values.gradients[0]
+    assert heat.shape == (size, size) and np.isfinite(heat).all()
+    assert gradient.dim() == 4 and bool((gradient != 0).any()), "nothing flows from the class to this layer"
+
+
+def test_the_grid_of_patches() -> None:
+    assert _grid(197, (224, 224)) == (14, 14) == _grid(196, (224, 224)) == _grid(198, (384, 384))
+    assert _grid(1 + 14 * 28, (224, 448)) == (14, 28)
+    assert _grid(3, (224, 224)) is None
+
+
+def test_a_model_without_a_map_is_refused() -> None:
+    with pytest.raises(RunError, match="no layer with a map"):
+        target_layer(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)), torch.zeros(1, 1, 8, 8))
+
+
+def test_the_heat_is_where_the_class_is(run: Any, tmp_path: Path) -> None:
+    """Two classes that differ in where the bright patch is: the heat of each lies on its own patch."""
+    opened = run.opened
+    for number, label in enumerate(CLASSES):
+        photograph(label, 100).save(tmp_path / "a.png")
+        images = opened.device.move(opened.pipeline.collate([opened.pipeline.example(str(tmp_path / "a.png"))]))["image"]
+        layer, reshape = target_layer(opened.model, images)
+        with GradCAM(model=opened.model, target_layers=[layer], reshape_transform=reshape) as cam:
+            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(opened.task.labels.index(label))])[0]
+        halves = heat[:16, :16].mean(), heat[16:, 16:].mean()
+        assert np.argmax(halves) == number, (label, halves)
+
+
+def test_pictures_lie_in_the_run_under_names_of_their_own(run: Any, photos: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "坏.png"
+    bad.write_bytes(b"no image")
+    same = [str(photos / label / "图 1.png") for label in CLASSES]
+    rows = list(run.explain([*same, str(bad)]))
+    assert [row.get("label") for row in rows] == [*CLASSES, None] and "error" in rows[2]
+    pictures = [Path(row["picture"]) for row in rows[:2]]
+    assert [p.relative_to(run.path).as_posix() for p in pictures] == ["samples/explain/图 1.png", "samples/explain/图 1-2.png"]
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert image.width > 2 * image.height and np.asarray(image.convert("RGB")).std() > 20
+
+
+def test_the_command_explains_a_class_that_is_asked_for(run: Any, photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "liandan", "explain", str(run.path), str(photos / CLASSES[0] / "图 2.png"), "--json"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    options = {"capture_output": True, "text": True, "timeout": 300, "env": environment, "encoding": "utf-8", "cwd": tmp_path}
+    done = subprocess.run([*command, "--class", CLASSES[1], "--out", "为什么"], check=True, **options)
+    (row,) = json.loads(done.stdout)
+    assert row["label"] == CLASSES[1] and row["confidence"] < 0.5 and (tmp_path / "为什么" / "图 2.png").is_file()
+    refused = subprocess.run([*command, "--class", "狗"], **options)
+    assert refused.returncode == 2 and '"狗"' in refused.stderr and "Traceback" not in refused.stderr
