@@ -95,10 +95,9 @@ def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[R
 
 def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recipe, bool]:
     if isinstance(target, Recipe):
-        changes = overrides if isinstance(overrides, Mapping) else None
-        if changes is None:
+        if overrides and not isinstance(overrides, Mapping):
             raise RecipeError([Fault("", "", "overrides of a Recipe as a mapping", str(overrides), "pass {key: value}")])
-        return (target.with_values(dict(changes)) if changes else target), False
+        return (target.with_values(dict(overrides)) if overrides else target), False
     path = Path(target)
     if path.suffix not in (".yaml", ".yml") and path.exists():
         from liandan import tasks

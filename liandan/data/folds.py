@@ -18,8 +18,8 @@ _FOLDS = "folds"  # sets these ranks apart from those of what is held out
 def fold(source: Any, number: int, folds: int, stratify: bool = True, seed: int = 0) -> tuple[Any, Any, list[str]]:
     """Divide a source into a fold and the rest.
 
-    Samples are ranked by a hash of (seed, name) and dealt out like cards, class after class: folds differ by at most one sample in size, and
-    by at most one in each class. Where images have several classes, those with the same ones count as a class.
+    Samples are ranked by a hash of (seed, name) and dealt out like cards, class after class: folds differ by at most one sample in size,
+    and by at most one in each class. Where images have several classes, those with the same ones count as a class.
 
     Args:
         source: what a reader returned.

@@ -69,7 +69,8 @@ def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: 
         plots.figure(
             {
                 "kind": "explanation", "image": _shown(example["image"], heat.shape), "heat": heat, "title": Path(item.name).name,
-                "caption": f"what speaks for {labels[chosen]}", "labels": [labels[k] for k in best.indices.tolist()], "values": best.values.tolist(),
+                "caption": f"what speaks for {labels[chosen]}",
+                "labels": [labels[k] for k in best.indices.tolist()], "values": best.values.tolist(),
             },
             picture,
         )  # fmt: skip

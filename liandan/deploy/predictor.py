@@ -48,14 +48,14 @@ def write_jsonl(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[
 
 
 def write_csv(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
-    """Pass rows on, each written as a line of CSV first. The columns are those of the first prediction; what failed before it waits for it."""
+    """Pass rows on, each written as a line of CSV first. The columns are the first prediction's; what failed before it waits for it."""
     writer: Any = None
     waiting: list[dict[str, Any]] = []
     for row in rows:
         line = flat(row)
         if writer is None and "error" not in line:
-            first = [name for name in ("input", "seconds") if name in line]
-            writer = csv.DictWriter(file, [*first, *(name for name in line if name not in first), "error"], restval="", extrasaction="ignore")
+            columns = sorted([*line, "error"], key=lambda name: {"input": 0, "seconds": 1, "error": 3}.get(name, 2))
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(waiting)
         if writer is None:

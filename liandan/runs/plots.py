@@ -6,6 +6,7 @@ matplotlib's object-oriented interface alone: no window, no figure left in a glo
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -318,7 +319,7 @@ def _calibration(spec: Mapping[str, Any]) -> Figure:
         raise ValueError(f"calibration over {len(edges) - 1} bins needs as many accuracies, confidences and shares")
     drawn = _new(5.0, 5.0)
     above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    width = [high - low for low, high in zip(edges, edges[1:], strict=False)]
+    width = [high - low for low, high in itertools.pairwise(edges)]
     full = [(low, w, a, c) for low, w, a, c in zip(edges, width, accuracy, confidence, strict=False) if a is not None and c is not None]
     lefts, widths = [row[0] for row in full], [row[1] for row in full]
     style: dict[str, Any] = {"align": "edge", "edgecolor": "white", "linewidth": 0.8}

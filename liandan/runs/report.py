@@ -14,6 +14,7 @@ from liandan.runs.record import read_metrics
 from liandan.runs.store import read_pointer, write_text_atomic
 
 _MOST_LINES = 200  # of a table; the CSV beside the report has them all
+_SMALL = 64  # pixels: a narrower picture is shown with its pixels, not blurred
 _MOST_COLUMNS = 12  # a wider table, such as a confusion matrix, is for the CSV and its picture
 _TITLES = {
     "confusion": "Confusion 混淆矩阵", "roc": "ROC curves ROC 曲线", "precision_recall": "Precision and recall 精确率与召回率",
@@ -32,7 +33,7 @@ dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
 img{max-width:100%;height:auto}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem}
-figure{margin:0}.cards img{width:100%;height:9.5rem;object-fit:contain;background:#f4f6f8;image-rendering:auto}
+figure{margin:0}.cards img{width:100%;height:9.5rem;object-fit:contain;background:#f4f6f8;}.cards img.small{image-rendering:pixelated}
 figcaption{overflow-wrap:anywhere}figcaption b{color:#222}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:24rem}
 th,td{text-align:right;padding:.2rem .7rem;border-bottom:1px solid #eee;white-space:nowrap}th:first-child,td:first-child{text-align:left}
@@ -115,7 +116,8 @@ def time_split(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         key = f'<span class="key" style="background:{color}"></span>{escape(_PARTS.get(part, part))}'
         lines.append(f"<tr><td>{key}</td><td>{1000 * seconds / steps:.3g} ms</td><td>{seconds / whole:.1%}</td></tr>")
     head = "<tr><th></th><th>a step 每步</th><th>share 占比</th></tr>"
-    return [_section("Time of a step 每步时间", f'<div class="bar">{bar}</div><div class="wide"><table>{head}{"".join(lines)}</table></div>')]
+    body = f'<div class="bar">{bar}</div><div class="wide"><table>{head}{"".join(lines)}</table></div>'
+    return [_section("Time of a step 每步时间", body)]
 
 
 def table(lines: Sequence[Mapping[str, Any]], source: str) -> str:
@@ -157,8 +159,11 @@ def _card(mistake: Mapping[str, Any]) -> str:
     words = "<br>".join(
         f"{escape(key)} <b>{_cell(value, percent=True)}</b>" for key, value in mistake.items() if key not in ("name", "picture")
     )
-    source = base64.b64encode(mistake["picture"]).decode() if "picture" in mistake else ""
-    image = f'<img alt="" src="data:image/png;base64,{source}">' if source else ""
+    image = ""
+    if "picture" in mistake:
+        small = int.from_bytes(mistake["picture"][16:20]) < _SMALL  # the width in a PNG's header
+        source = base64.b64encode(mistake["picture"]).decode()
+        image = f'<img alt=""{" class=small" if small else ""} src="data:image/png;base64,{source}">'
     return f"<figure>{image}<figcaption>{words}<br>{escape(str(mistake['name']))}</figcaption></figure>"
 
 

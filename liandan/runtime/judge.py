@@ -47,8 +47,9 @@ def evaluate_split(layout: Layout, judged: Judged, loader: Loader, split: str, b
         for stem, spec in figures.items():
             plots.figure(spec, folder / f"{stem}.png")
         report.write(
-            layout, split, {**found, **facts}, notes=task.notices(), figures=list(figures), tables=tables, mistakes=pictured(rows, task, loader)
-        )
+            layout, split, {**found, **facts}, notes=task.notices(), figures=list(figures), tables=tables,
+            mistakes=pictured(rows, task, loader),
+        )  # fmt: skip
     return {f"{split}/{name}": value for name, value in found.items()}
 
 
@@ -85,7 +86,7 @@ def pictured(rows: list[dict[str, Any]], task: Task, loader: Loader) -> list[dic
 
 
 def to_csv(lines: Iterable[dict[str, Any]]) -> str:
-    """Lines as CSV text, columns as in the first line. It begins with a byte order mark: without one, Excel takes UTF-8 for a local code page."""
+    """Lines as CSV text, columns as in the first line, after a byte order mark: without one, Excel takes UTF-8 for a local code page."""
     out = io.StringIO()
     writer: Any = None
     for line in lines:

@@ -85,10 +85,11 @@ def _find_or_make(recipe: Recipe, resume: bool) -> Path:
             raise RunError(f"{root} already holds folds; go on with them by --resume, or choose another run.dir")
         return root if resume and root.is_dir() else layouts.new_run(root).root
     if resume:
-        there = sorted((layouts.RUNS / layouts.safe_name(name)).glob("*/folds.yaml"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        unfinished = [path.parent for path in there if not (path.parent / "folds.json").exists()]
-        if unfinished or there:
-            return unfinished[0] if unfinished else there[0].parent
+        kept = (layouts.RUNS / layouts.safe_name(name)).glob("*/folds.yaml")
+        there = [path.parent for path in sorted(kept, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+        unfinished = [root for root in there if not (root / "folds.json").exists()]
+        if there:
+            return (unfinished or there)[0]
     return layouts.new_run(layouts.RUNS, name).root
 
 
@@ -102,11 +103,13 @@ def _keep(root: Path, recipe: Recipe, folds: int) -> None:
     before = load_recipe(kept)
     there = before.data.val.fold if isinstance(before.data.val, HoldOut) else None
     if there is None or there[1] != folds:
-        raise session.Refused(f"{root} holds {there[1] if there else 0} folds, received --folds {folds}; give the same number, or start a new one")
+        hint = "give the same number, or start anew without --resume"
+        raise session.Refused(f"{root} holds {there[1] if there else 0} folds, received --folds {folds}; {hint}")
     changes = [f"{key}: {old} -> {new}" for key, old, new in diff(before, own) if not key.startswith(_THEIR_OWN)]
     if changes:
         listed = "\n  ".join(changes)
-        raise session.Refused(f"the recipe is not that of the folds in {root}:\n  {listed}\ngive the same recipe, or start anew without --resume")
+        hint = "give the same recipe, or start anew without --resume"
+        raise session.Refused(f"the recipe is not that of the folds in {root}:\n  {listed}\n{hint}")
 
 
 def _finished(layout: Layout) -> bool:
@@ -118,7 +121,7 @@ def _measured(layout: Layout) -> dict[str, Any]:
 
 
 def _write(found: Folds, recipe: Recipe, folds: int) -> None:
-    """predictions.csv of all folds, in which every sample stands once; folds.csv, report.html, and folds.json last: it says that all is done."""
+    """predictions.csv of all folds, in which every sample stands once; folds.csv, report.html, and folds.json last: all is done then."""
     root = found.root
     lines: list[dict[str, Any]] = []
     for row in found.rows:

@@ -27,13 +27,14 @@ def figures(table: Table) -> dict[str, dict[str, Any]]:
         roc = _lines(table, "AUC", metrics.auc, metrics.roc_curve)
         if roc:
             drawn["roc"] = {
-                "kind": "lines", "series": roc, "title": "ROC, a class against the rest", "x": "false positive rate", "y": "true positive rate",
-                "diagonal": True,
+                "kind": "lines", "series": roc, "title": "ROC, a class against the rest", "diagonal": True,
+                "x": "false positive rate", "y": "true positive rate",
             }  # fmt: skip
         curve = _lines(table, "AP", metrics.average_precision, metrics.precision_recall_curve)
         if curve:
             drawn["precision_recall"] = {
-                "kind": "lines", "series": curve, "title": "precision and recall, a class against the rest", "x": "recall", "y": "precision",
+                "kind": "lines", "series": curve, "title": "precision and recall, a class against the rest",
+                "x": "recall", "y": "precision",
             }  # fmt: skip
     return drawn
 

@@ -104,14 +104,15 @@ class ImageClassification(Task):
         return {"logits": torch.stack([look["logits"].double().softmax(1) for look in (outputs, *looks)]).mean(0).log()}
 
     def judge(self, outputs: dict[str, Tensor], batch: Batch) -> list[Row]:
-        """Rows of index, label, prediction, confidence (of the prediction), loss, rank (of the true class), and probabilities of all classes
-        where there are at most `named_metrics.MOST_CLASSES`."""
+        """Rows of index, label, prediction, confidence (of the prediction), loss, rank (of the true class), and probabilities of all
+        classes where there are at most `named_metrics.MOST_CLASSES`."""
         log_p = outputs["logits"].double().log_softmax(1)
         confidence, predicted = log_p.max(1)
         own = log_p.gather(1, batch["label"][:, None])[:, 0]
         rank = (log_p > own[:, None]).sum(1)  # classes thought more probable than the true one
         columns = {
-            "index": batch["index"], "label": batch["label"], "prediction": predicted, "confidence": confidence.exp(), "loss": -own, "rank": rank,
+            "index": batch["index"], "label": batch["label"], "prediction": predicted, "confidence": confidence.exp(),
+            "loss": -own, "rank": rank,
         }  # fmt: skip
         if log_p.shape[1] <= named_metrics.MOST_CLASSES:
             columns["probabilities"] = log_p.exp()
@@ -150,7 +151,8 @@ class ImageClassification(Task):
         labels = self.labels or []
         wrong = sorted((r for r in rows if r["prediction"] != r["label"]), key=lambda r: (-r["confidence"], r["index"]))
         return [
-            {"index": r["index"], "true": labels[r["label"]], "predicted": labels[r["prediction"]], "confidence": r["confidence"]} for r in wrong
+            {"index": r["index"], "true": labels[r["label"]], "predicted": labels[r["prediction"]], "confidence": r["confidence"]}
+            for r in wrong
         ]
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:

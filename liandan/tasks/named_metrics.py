@@ -38,8 +38,8 @@ _NAME = re.compile(
 )
 KNOWN = ("loss", "accuracy", "top5", *(f"{m}{a}" for m in _AVERAGED for a in ("", *(f"_{a}" for a in _AVERAGES))), "ece", "support")
 IN_WORDS = (
-    "loss, accuracy, top<K> such as top5, precision, recall, f1, auc, average_precision (each also with _macro, _micro, _weighted, _none or :<class>), "
-    "ece, support; accuracy, top<K>, precision, recall and f1 also with a threshold, such as precision@0.3"
+    "loss, accuracy, top<K> such as top5, precision, recall, f1, auc, average_precision (each also with _macro, _micro, _weighted, "
+    "_none or :<class>), ece, support; accuracy, top<K>, precision, recall and f1 also with a threshold, such as precision@0.3"
 )
 
 
@@ -120,7 +120,7 @@ class Table:
         return self._counts[threshold]
 
     def measure(self, metric: Metric) -> float:
-        """The value of a metric, a fraction of 1 but for loss and support; NaN where it is undefined. Raises KeyError for an unknown class."""
+        """The value of a metric, a fraction of 1 but for loss and support; NaN where it is undefined. Raises KeyError without its class."""
         if not len(self):
             return math.nan
         at = None if metric.label is None else self.labels.index(metric.label) if metric.label in self.labels else -1
@@ -156,7 +156,8 @@ class Table:
             row = {"class": label, **{name: float(values[k]) for name, values in of_each.items()}, "support": int(counts.true[k])}
             if self.probabilities is not None:
                 scores = self.probabilities[:, k]
-                row |= {"auc": metrics.auc(self.label == k, scores), "average_precision": metrics.average_precision(self.label == k, scores)}
+                row["auc"] = metrics.auc(self.label == k, scores)
+                row["average_precision"] = metrics.average_precision(self.label == k, scores)
             rows.append(row)
         return rows
 
@@ -168,7 +169,8 @@ def faults(asked: Sequence[str], labels: Sequence[str]) -> list[str]:
         if metric.label is not None and metric.label not in labels:
             out.append(f'{metric.name}: there is no class "{metric.label}" in the data')
         if metric.measure in _OF_CURVES and len(labels) > MOST_CLASSES:
-            out.append(f"{metric.name} needs the probability of every class, which is kept for up to {MOST_CLASSES} classes; there are {len(labels)}")
+            kept = f"which is kept for up to {MOST_CLASSES} classes; there are {len(labels)}"
+            out.append(f"{metric.name} needs the probability of every class, {kept}")
     return out
 
 

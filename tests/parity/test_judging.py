@@ -13,14 +13,16 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn
 
+import liandan
 from liandan.engine import session
 from liandan.recipe import make_recipe
+from liandan.runs.layout import RunError
 from liandan.runs.record import read_metrics
 
-CLASSES = ["a,b", "空的", "石英 岩", "长石"]  # the second never occurs in validation
+CLASSES = ["a,b", "石英 岩", "空的", "长石"]  # the third never occurs in validation
 METRICS = [
-    "accuracy", "top1", "top9", "accuracy@0.99", "precision", "precision@0.3", "precision@0.99", "recall_macro", "recall_micro", "f1_weighted",
-    "f1_none", "support", "auc", "auc:空的",
+    "accuracy", "top1", "top9", "accuracy@0.99", "precision", "precision@0.3", "precision@0.99", "recall_macro", "recall_micro",
+    "f1_weighted", "f1_none", "support", "auc", "auc:空的",
 ]  # fmt: skip
 NAMES_OF_EACH = [f"f1:{name}" for name in CLASSES]
 
@@ -70,7 +72,7 @@ def predictions(run: Path) -> tuple[list[int], list[int], np.ndarray]:
 
 
 def test_every_average_and_count_of_top_k_works(done: tuple[Path, session.Outcome]) -> None:
-    """`macro`, `support` and a single top-k end elsewhere in AttributeError and TypeError; a list of values a class has no place in a curve."""
+    """`macro`, `support` and a single top-k end elsewhere in AttributeError and TypeError; a list a class has no place in a curve."""
     run, outcome = done
     labels, predicted, _ = predictions(run)
     found = {name.removeprefix("val/"): value for name, value in outcome.metrics.items()}
@@ -100,6 +102,17 @@ def test_the_metric_of_the_best_is_measured_when_the_list_leaves_it_out() -> Non
     task = ImageClassification(None, CLASSES, {"in_chans": 1, "size": [8, 8]})
     ask(make_recipe({**values, "evaluate": {"metrics": ["accuracy@0.3"]}}), task)
     assert task.asked == ("accuracy@0.3", "accuracy")
+
+
+def test_evaluating_again_gives_the_same_numbers(done: tuple[Path, session.Outcome]) -> None:
+    run, outcome = done
+    opened = liandan.open_run(run)
+    assert opened.evaluate(batch_size=7) == pytest.approx(outcome.metrics, nan_ok=True, rel=1e-6)
+    mirrored = opened.evaluate(tta=["hflip"])
+    assert set(mirrored) == {name.replace("val/", "val-tta/") for name in outcome.metrics}
+    assert opened.evaluate() == pytest.approx(outcome.metrics, nan_ok=True, rel=1e-12)  # the views were for once
+    with pytest.raises(RunError, match="hflip, vflip"):
+        opened.evaluate(tta=["hflop"])
 
 
 def test_classes_keep_their_names_and_an_absent_one_spoils_nothing(done: tuple[Path, session.Outcome]) -> None:
