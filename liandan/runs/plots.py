@@ -313,20 +313,18 @@ def _bars(spec: Mapping[str, Any]) -> Figure:
 
 
 def _calibration(spec: Mapping[str, Any]) -> Figure:
-    """A reliability diagram (Guo et al. 2017, figure 1): accuracy a bin, the gap to confidence, and below how many samples are in it."""
+    """A reliability diagram (Guo et al. 2017, figure 1): accuracy and mean confidence of each bin, and below how many samples are in it."""
     edges, accuracy, confidence, share = (list(spec[name]) for name in ("edges", "accuracy", "confidence", "share"))
     if not len(edges) - 1 == len(accuracy) == len(confidence) == len(share):
         raise ValueError(f"calibration over {len(edges) - 1} bins needs as many accuracies, confidences and shares")
     drawn = _new(5.0, 5.0)
     above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     width = [high - low for low, high in itertools.pairwise(edges)]
-    full = [(low, w, a, c) for low, w, a, c in zip(edges, width, accuracy, confidence, strict=False) if a is not None and c is not None]
-    lefts, widths = [row[0] for row in full], [row[1] for row in full]
     style: dict[str, Any] = {"align": "edge", "edgecolor": "white", "linewidth": 0.8}
-    above.bar(lefts, [a for *_, a, _ in full], widths, color=COLORS[0], label="accuracy", **style)
-    gaps, feet = [c - a for *_, a, c in full], [a for *_, a, _ in full]
-    above.bar(lefts, gaps, widths, bottom=feet, color=COLORS[1], alpha=0.45, label="confidence less accuracy", **style)
-    above.axline((0, 0), slope=1, color="#9A9A9A", linewidth=1, linestyle=(0, (4, 3)))
+    above.bar(edges[:-1], [value or 0 for value in accuracy], width, color=COLORS[4], label="accuracy", **style)
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+    means = [math.nan if value is None else value for value in confidence]
+    above.plot(middles, means, linestyle="none", marker="o", markersize=5, color=COLORS[1], label="mean confidence")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.set_title(_text(spec.get("title", "")))
     above.legend(loc="upper left")
@@ -339,6 +337,8 @@ def _calibration(spec: Mapping[str, Any]) -> Figure:
 def _explanation(spec: Mapping[str, Any]) -> Figure:
     """The image, the same under its heat, and the probabilities."""
     labels, values = [str(label) for label in spec["labels"]], list(spec["values"])
+    if len(labels) != len(values):
+        raise ValueError(f"an explanation needs as many values as labels; received {len(values)} and {len(labels)} labels")
     drawn = _new(10.0, 3.6)
     plain, heated, bars = drawn.subplots(1, 3, width_ratios=[1, 1, 1])
     for axes in (plain, heated):

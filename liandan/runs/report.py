@@ -20,7 +20,9 @@ _TITLES = {
     "confusion": "Confusion 混淆矩阵", "roc": "ROC curves ROC 曲线", "precision_recall": "Precision and recall 精确率与召回率",
     "calibration": "Calibration 置信度校准", "classes": "Classes 各类别", "folds": "Folds 各折",
 }  # fmt: skip
-_PARTS = {"data": "waiting for data 等数据", "forward": "forward 前向", "backward": "backward 反向", "optimizer": "optimizer 更新参数"}
+_PARTS = {
+    "data": "waiting for data 等数据", "prepare": "to the device, noise 上设备与抽样", "forward": "forward 前向", "backward": "backward 反向", "optimizer": "optimizer 更新参数",
+}  # fmt: skip
 _COLORS = ("#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#4D4D4D")
 _STYLE = """
 :root{color-scheme:light;font:16px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;color:#222}
@@ -30,7 +32,7 @@ h1{font-size:1.6rem;margin:.2rem 0;overflow-wrap:anywhere}h2{font-size:1.15rem;m
 dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:1rem 0}
 dl div{background:#f4f6f8;border-radius:.4rem;padding:.5rem .7rem}dt{font-size:.8rem;color:#555;overflow-wrap:anywhere}
 dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
-img{max-width:100%;height:auto}
+img{max-width:100%;height:auto}.curves img{min-width:44rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem}
 figure{margin:0}.cards img{width:100%;height:9.5rem;object-fit:contain;background:#f4f6f8;}.cards img.small{image-rendering:pixelated}
@@ -69,7 +71,7 @@ def write(
         drawn = "".join(_figure(folder / f"{stem}.png", _TITLES.get(stem, stem)) for stem in figures)
         parts.append(_section("Figures 图", f'<div class="figures">{drawn}</div>'))
     for stem, lines in (tables or {}).items():
-        if lines and len(lines[0]) <= _MOST_COLUMNS:
+        if lines and len(lines[0]) <= _MOST_COLUMNS and stem not in figures:
             parts.append(_section(_TITLES.get(stem, stem), table(_worst_first(lines), f"{stem}.csv")))
     if mistakes:
         shown = "".join(map(_card, mistakes))
@@ -94,7 +96,7 @@ def page(path: Path, title: str, subtitle: str, parts: Iterable[str]) -> Path:
 def curves(layout: Layout) -> list[str]:
     """The run's curves, where they were drawn."""
     drawn = layout.plots / "curves.png"
-    return [_section("Curves 曲线", _figure(drawn, ""))] if drawn.exists() else []
+    return [_section("Curves 曲线", f'<div class="wide curves">{_figure(drawn, "")}</div>')] if drawn.exists() else []
 
 
 def time_split(rows: Sequence[Mapping[str, Any]]) -> list[str]:

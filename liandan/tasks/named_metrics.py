@@ -176,5 +176,6 @@ def faults(asked: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 def notices(asked: Sequence[str], labels: Sequence[str]) -> list[str]:
     """What a reader of these metrics should know."""
-    clipped = [m for m in filter(None, map(parse, asked)) if m.measure == "top" and m.k >= len(labels)]
-    return [f"{m.name} of {len(labels)} classes is clipped to top{len(labels)}, which every answer reaches" for m in clipped]
+    n = len(labels)
+    trivial = [m for m in filter(None, map(parse, asked)) if m.measure == "top" and m.k >= n]
+    return [f"{m.name}{f' of {n} classes is clipped to top{n}' if m.k > n else ''}: every answer reaches it" for m in trivial]

@@ -42,7 +42,8 @@ def test_none_is_a_metric_of_each_class() -> None:
 
 def test_what_these_classes_cannot_give_is_said() -> None:
     assert faults(["f1:c", "auc"], ["a", "b"]) == ['f1:c: there is no class "c" in the data']
-    assert notices(["top5", "top1", "top2"], ["a", "b", "c"]) == ["top5 of 3 classes is clipped to top3, which every answer reaches"]
+    told = ["top5 of 3 classes is clipped to top3: every answer reaches it", "top3: every answer reaches it"]
+    assert notices(["top5", "top1", "top2", "top3"], ["a", "b", "c"]) == told
 
 
 def recipe(**evaluate: object) -> list[str]:
