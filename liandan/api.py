@@ -95,9 +95,10 @@ def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[R
 
 def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recipe, bool]:
     if isinstance(target, Recipe):
-        if overrides and not isinstance(overrides, Mapping):
+        if not isinstance(overrides, Mapping) and overrides:
             raise RecipeError([Fault("", "", "overrides of a Recipe as a mapping", str(overrides), "pass {key: value}")])
-        return (target.with_values(dict(overrides)) if overrides else target), False
+        changes = overrides if isinstance(overrides, Mapping) else {}
+        return (target.with_values(changes) if changes else target), False
     path = Path(target)
     if path.suffix not in (".yaml", ".yml") and path.exists():
         from liandan import tasks

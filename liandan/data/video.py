@@ -37,6 +37,7 @@ def frames(path: Path, every: float = 0.0, channels: int = 3) -> Iterator[tuple[
     if importlib.util.find_spec("av") is None:
         raise DataError("reading a video needs PyAV: pip install 'liandan[video]'")
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
@@ -56,5 +57,5 @@ def frames(path: Path, every: float = 0.0, channels: int = 3) -> Iterator[tuple[
                 pixels = np.rot90(pixels, getattr(frame, "rotation", 0) // 90)  # a telephone held upright says so beside the pixels
                 image = torch.from_numpy(np.ascontiguousarray(pixels))
                 yield now - start, image.permute(2, 0, 1) if channels == 3 else image[None]
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise Unreadable(path, f"not a video that can be decoded: {error.strerror or error}") from error

@@ -62,7 +62,7 @@ def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: 
             probabilities = run.logits(images).double().softmax(1)[0]
         chosen = int(probabilities.argmax()) if label is None else labels.index(label)
         with GradCAM(model=_Logits(run), target_layers=[layer], reshape_transform=reshape) as cam:
-            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(chosen)])[0]
+            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(chosen)])[0]  # pyright: ignore[reportArgumentType]
         name = Path(item.name).stem + (f"-{item.seconds:.2f}s" if item.seconds is not None else "")
         picture = folder / f"{_free(name, taken)}.png"
         best = probabilities.topk(min(_SHOWN, len(labels)))

@@ -21,7 +21,8 @@ _TITLES = {
     "calibration": "Calibration 置信度校准", "classes": "Classes 各类别", "folds": "Folds 各折",
 }  # fmt: skip
 _PARTS = {
-    "data": "waiting for data 等数据", "prepare": "to the device, noise 上设备与抽样", "forward": "forward 前向", "backward": "backward 反向", "optimizer": "optimizer 更新参数",
+    "data": "waiting for data 等数据", "prepare": "to the device, noise 上设备与抽样", "forward": "forward 前向",
+    "backward": "backward 反向", "optimizer": "optimizer 更新参数",
 }  # fmt: skip
 _COLORS = ("#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#4D4D4D")
 _STYLE = """

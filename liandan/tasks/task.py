@@ -57,7 +57,7 @@ class Task:
 
     kind: ClassVar[str]  # the data pipeline that feeds it, a name of data.PIPELINES
     inputs: ClassVar[tuple[str, ...]]  # the entries of a batch that `forward` needs
-    metrics: ClassVar[tuple[str, ...]]  # what `summary` gives
+    metrics: ClassVar[tuple[str, ...]] = ()  # what is measured unless the recipe says otherwise
     best: ClassVar[tuple[str, str]]  # metric and mode ("min" or "max") by which a checkpoint is best, unless the recipe says otherwise
     losses: ClassVar[Mapping[str, Callable[..., Tensor]]] = {}  # names for the recipe's loss section; keyword arguments are checked
     views: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {}  # names for evaluate.tta: other looks at the same sample

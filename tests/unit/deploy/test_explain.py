@@ -45,7 +45,7 @@ def test_the_layer_of_a_family(family: str) -> None:
     (name,) = [n for n, m in model.named_modules() if m is layer]
     assert name == expected or name.startswith(f"{expected}."), name
     with GradCAM(model=model, target_layers=[layer], reshape_transform=reshape) as cam:
-        heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(3)])[0]
+        heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(3)])[0]  # pyright: ignore[reportArgumentType]
         values = cam.activations_and_grads
         gradient = values.gradients[0]
     assert heat.shape == (size, size) and np.isfinite(heat).all()
@@ -71,7 +71,8 @@ def test_the_heat_is_where_the_class_is(run: Any, tmp_path: Path) -> None:
         images = opened.device.move(opened.pipeline.collate([opened.pipeline.example(str(tmp_path / "a.png"))]))["image"]
         layer, reshape = target_layer(opened.model, images)
         with GradCAM(model=opened.model, target_layers=[layer], reshape_transform=reshape) as cam:
-            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(opened.task.labels.index(label))])[0]
+            target = ClassifierOutputTarget(opened.task.labels.index(label))
+            heat = cam(input_tensor=images, targets=[target])[0]  # pyright: ignore[reportArgumentType]
         halves = heat[:16, :16].mean(), heat[16:, 16:].mean()
         assert np.argmax(halves) == number, (label, halves)
 
