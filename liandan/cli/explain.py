@@ -25,7 +25,8 @@ def command(
         rows.append(row)
         if as_json or quiet:
             continue
-        told = f"cannot be read: {row['error']}" if "error" in row else f"{row['label']} {row['confidence']:.1%}  {row['picture']}"
+        sure = "" if row.get("confidence") is None else f" {row['confidence']:.1%}"
+        told = f"cannot be read: {row['error']}" if "error" in row else f"{row['label']}{sure}  {row['picture']}"
         print(f"{row['input']}\t{told}", flush=True)
     if as_json:
         result(rows)

@@ -29,7 +29,7 @@ def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: 
         out: folder of the pictures; None: samples/explain/ of the run.
 
     Yields:
-        {input, label, confidence, picture}, or {input, error}.
+        {input, label, confidence (None where the class is not among the most probable ones), picture}, or {input, error}.
 
     Raises:
         RunError: the run does not classify images, has no such class, or grad-cam is not installed.
@@ -59,22 +59,22 @@ def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: 
         if layer is None:
             layer, reshape = target_layer(run.model, images)
         with torch.no_grad():
-            probabilities = run.logits(images).double().softmax(1)[0]
-        chosen = int(probabilities.argmax()) if label is None else labels.index(label)
+            top = run.task.decode({"logits": run.logits(images)})[0]["top"]
+        chosen = top[0]["label"] if label is None else label
         with GradCAM(model=_Logits(run), target_layers=[layer], reshape_transform=reshape) as cam:
-            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(chosen)])[0]  # pyright: ignore[reportArgumentType]
+            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(labels.index(chosen))])[0]  # pyright: ignore[reportArgumentType]
         name = Path(item.name).stem + (f"-{item.seconds:.2f}s" if item.seconds is not None else "")
         picture = folder / f"{_free(name, taken)}.png"
-        best = probabilities.topk(min(_SHOWN, len(labels)))
         plots.figure(
             {
                 "kind": "explanation", "image": _shown(example["image"], heat.shape), "heat": heat, "title": Path(item.name).name,
-                "caption": f"what speaks for {labels[chosen]}",
-                "labels": [labels[k] for k in best.indices.tolist()], "values": best.values.tolist(),
+                "caption": f"what speaks for {chosen}",
+                "labels": [x["label"] for x in top[:_SHOWN]], "values": [x["confidence"] for x in top[:_SHOWN]],
             },
             picture,
         )  # fmt: skip
-        yield {"input": item.name, "label": labels[chosen], "confidence": float(probabilities[chosen]), "picture": str(picture)}
+        confidence = next((x["confidence"] for x in top if x["label"] == chosen), None)
+        yield {"input": item.name, "label": chosen, "confidence": confidence, "picture": str(picture)}
 
 
 class _Logits(nn.Module):

@@ -326,8 +326,8 @@ def _calibration(spec: Mapping[str, Any]) -> Figure:
     means = [math.nan if value is None else value for value in confidence]
     above.plot(middles, means, linestyle="none", marker="o", markersize=5, color=COLORS[1], label="mean confidence")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    above.set_title(_text(spec.get("title", "")))
-    above.legend(loc="upper left")
+    above.set_title(_text(spec.get("title", "")), pad=26)
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
     below.bar(edges[:-1], [value or 0 for value in share], width, color="#9A9A9A", **style)
     below.set(xlabel="confidence", ylabel="samples")
     below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

@@ -210,9 +210,10 @@ class Clock:
         self._before = now
 
     def take(self) -> dict[str, float]:
-        """{"time/<part>": mean seconds a step since the last call}; empty where no step was made or nothing can be measured."""
+        """{"time/<part>": mean seconds a step since the last call, to three digits}; empty where nothing was made or measured."""
         self._read()
-        means = {f"time/{part}": total / self.steps for part, total in self.totals.items()} if self.steps and self.kind else {}
+        measured = self.totals if self.steps and self.kind else {}
+        means = {f"time/{part}": float(f"{total / self.steps:.3g}") for part, total in measured.items()}
         self.steps, self.totals = 0, {}
         return means
 
