@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,24 @@ from liandan.runs.layout import RunError
 from tests.unit.deploy.photos import CLASSES, photograph
 from tests.zygote import Zygote
 
-FAMILIES = {
-    "timm/resnet18": (lambda: timm.create_model("resnet18"), 224, "layer4"),
-    "timm/tf_efficientnet_lite0": (lambda: timm.create_model("tf_efficientnet_lite0"), 224, "bn2"),
-    "timm/convnext_atto": (lambda: timm.create_model("convnext_atto"), 224, "norm_pre"),
-    "timm/mobilevit_xxs": (lambda: timm.create_model("mobilevit_xxs"), 256, "final_conv"),
-    "timm/vit_tiny_patch16_224": (lambda: timm.create_model("vit_tiny_patch16_224"), 224, "blocks.11.norm1"),
-    "timm/deit_tiny_distilled_patch16_224": (lambda: timm.create_model("deit_tiny_distilled_patch16_224"), 224, "blocks.11.norm1"),
-    "timm/swin_tiny": (lambda: timm.create_model("swin_tiny_patch4_window7_224"), 224, "layers.3.blocks.1.norm1"),
-    "timm/mixer_s32": (lambda: timm.create_model("mixer_s32_224"), 224, "norm"),
-    "torchvision/vit_b_32": (torchvision.vit_b_32, 224, "encoder.layers.encoder_layer_11.ln_1"),
-    "torchvision/mobilenet_v3_small": (torchvision.mobilenet_v3_small, 224, "features"),
-}
+# the families' own code, small: {name: (model, size of its images, name of the layer)}
+FAMILIES: dict[str, tuple[Callable[[], torch.nn.Module], int, str]] = {
+    "timm/resnet18": (lambda: timm.create_model("resnet18"), 96, "layer4"),
+    "timm/tf_efficientnet_lite0": (lambda: timm.create_model("tf_efficientnet_lite0"), 96, "bn2"),
+    "timm/convnext": (lambda: timm.create_model("convnext_atto", depths=(1, 1, 1, 1)), 96, "norm_pre"),
+    "timm/mobilevit": (lambda: timm.create_model("mobilevit_xxs"), 128, "final_conv"),
+    "timm/vit": (lambda: timm.create_model("vit_tiny_patch16_224", depth=3, img_size=64), 64, "blocks.2.norm1"),
+    "timm/deit": (lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=3, img_size=64), 64, "blocks.2.norm1"),
+    "timm/swin": (
+        lambda: timm.create_model(
+            "swin_tiny_patch4_window7_224", img_size=64, window_size=4, depths=(2, 2), embed_dim=24, num_heads=(2, 4)
+        ),
+        64, "layers.1.blocks.1.norm1",
+    ),
+    "timm/mixer": (lambda: timm.create_model("mixer_s32_224"), 224, "norm"),
+    "torchvision/vit": (lambda: torchvision.VisionTransformer(64, 16, 3, 2, 32, 64), 64, "encoder.layers.encoder_layer_2.ln_1"),
+    "torchvision/mobilenet_v3_small": (torchvision.mobilenet_v3_small, 96, "features"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES)
