@@ -69,6 +69,8 @@ def command(
         for name, value in outcome.metrics.items():
             print(f"{name:24s} {value:.5g}")
         print(f"{outcome.reason} at step {outcome.step}, best at step {outcome.best_step}: {outcome.layout.root}")
+        for split in dict.fromkeys(name.partition("/")[0] for name in outcome.metrics):
+            print(f"report: {outcome.layout.evaluation(split) / 'report.html'}")
         print("next:")
         print("  liandan evaluate last\n  liandan predict last <files or text>\n  liandan runs show last")
 
