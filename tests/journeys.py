@@ -21,7 +21,8 @@ PLAIN: dict[str, list[str]] = {
     "gan": ["model.dropout=0", "model.norm=none"],
 }
 ONE_THREAD = ["train.threads=1"]
-WALL_CLOCK = ("seconds",)  # of a row: what two equal runs may differ in
+# of a row: what two equal runs may differ in
+WALL_CLOCK = ("seconds", "time/data", "time/prepare", "time/forward", "time/backward", "time/optimizer")
 
 
 def final(run: Path) -> Path:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from liandan.cli import compare, data, doctor, evaluate, model, predict, recipe, runs, train
+from liandan.cli import compare, data, doctor, evaluate, explain, model, predict, recipe, runs, train
 from liandan.cli.output import error
 
 # exit codes: 0 done; 1 judged bad; 2 usage or recipe; 3 refused; 130 / 143 interrupted after a complete checkpoint.
@@ -44,6 +44,7 @@ app = typer.Typer(
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("explain")(explain.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 for group in (recipe, data, model, runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,10 +96,11 @@ class ImagePipeline:
         """The samples of a split; `training` chooses the steps."""
         return ImageSamples(source, divide(self.train if training else self.eval), self.channels, self.cache_limit)
 
-    def example(self, file: str | Path | bytes) -> Sample:
-        """{"image": uint8 (C, H, W)} of a file to predict, by the steps of evaluation; `collate` makes the batch. Raises Unreadable."""
+    def example(self, file: str | Path | bytes | torch.Tensor) -> Sample:
+        """{"image": uint8 (C, H, W)} of a file to predict, or of a frame that was decoded already (uint8 (C, H, W), of as many channels as
+        the pipeline's), by the steps of evaluation; `collate` makes the batch. Raises Unreadable."""
         chain = self._evaluation()
-        image = decode(file, self.channels, at_least(chain.steps))
+        image = file if isinstance(file, torch.Tensor) else decode(file, self.channels, at_least(chain.steps))
         return {"image": chain.apply_middle(chain.apply_prefix(image), 0)}
 
     def collate(self, samples: list[Sample]) -> Batch:
@@ -180,6 +182,17 @@ class ImageSamples:
 
     def name(self, index: int) -> str:
         return self.source.name(index)
+
+    def picture(self, index: int, side: int) -> bytes:
+        """The image as a person would see it, as PNG with at most `side` pixels a side; raises Unreadable."""
+        from PIL import Image
+
+        image = self.source.image(index, 3, side)
+        shown = Image.fromarray(image.permute(1, 2, 0).numpy())
+        shown.thumbnail((side, side))
+        out = io.BytesIO()
+        shown.save(out, format="PNG")
+        return out.getvalue()
 
     def sample(self, index: int, key: int | None) -> Sample:
         """{"image": uint8 (C, H, W) before the tail, "label": int where the source has targets}."""

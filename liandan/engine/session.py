@@ -124,9 +124,14 @@ def forget(layout: Layout) -> None:
             layout.root.rmdir()
 
 
+def name_of(recipe: Recipe) -> str:
+    """What a run is called that nobody named: as its data."""
+    return recipe.name or Path(recipe.data.train.path).stem or recipe.task
+
+
 def find_or_make(recipe: Recipe, resume: bool) -> Layout:
     """The directory of a run that goes on, or a new one."""
-    name = recipe.name or Path(recipe.data.train.path).stem or recipe.task
+    name = name_of(recipe)
     if recipe.run.dir is not None:
         exact = Layout(Path(recipe.run.dir))
         if resume and exact.root.is_dir():
@@ -350,19 +355,20 @@ class Session:
             parts.model.load_state_dict(tensors["model.safetensors"])
         elif state.ema is not None:
             parts.model.load_state_dict(state.ema.mean)
+        if self.record is not None:  # before the evaluations, whose reports show them
+            self.record.sync()
+            metric, mode = parts.plan.best
+            plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png", {"metric": metric, "mode": mode})
         for split, samples in (("val", parts.val), ("test", parts.test)):
             if samples is not None:
                 loader = assemble.make_loader(parts.recipe, samples, self.device)
-                outcome.metrics |= evaluate_split(self.layout, parts, loader, split, parts.plan.evaluate_batch_size, parts.plan.metrics)
+                outcome.metrics |= evaluate_split(self.layout, parts, loader, split, parts.plan.evaluate_batch_size)
                 if loader.unreadable:
                     self.note(f"{len(loader.unreadable)} unreadable samples left out of {split}")
         if parts.loader.unreadable:
             names = ", ".join(parts.train.name(i) for i in sorted(parts.loader.unreadable)[:5])
             self.note(f"{len(parts.loader.unreadable)} unreadable training samples replaced: {names}")
         if self.record is not None:
-            self.record.sync()
-            metric, mode = parts.plan.best
-            plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png", {"metric": metric, "mode": mode})
             store.finish(self.layout, finished=True, reason=reason)
         return outcome
 

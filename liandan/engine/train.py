@@ -44,12 +44,12 @@ def train(run: Run) -> str:
     Returns:
         Why it ended: "finished", "stopped early" or "interrupted"; there is a checkpoint of that step in each case.
     """
-    parts, progress = run.parts, run.state.progress
+    parts, progress, plan = run.parts, run.state.progress, run.parts.plan
     reason = between_steps(run) if progress.step else None  # an evaluation that was interrupted is made first
     if reason:
         return reason
-    plan = parts.plan
-    for batches in parts.loader.training(plan.batch_size, plan.micro_batch_size, progress.step, plan.steps):
+    steps = parts.loader.training(plan.batch_size, plan.micro_batch_size, progress.step, plan.steps)
+    for batches in parts.device.clock.waiting(steps):
         started = time.perf_counter()
         make_step(parts, run.state, batches)
         progress.step += 1
@@ -66,11 +66,13 @@ def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None
     for group in state.optimizer.param_groups:
         group["lr"] = schedule.learning_rate(state.optimizer.defaults["lr"], parts.plan, step)
     training_mode(parts)
+    device.clock.start()
     batches = cut(task, [device.move(batch) for batch in batches], state.progress.limit)
     with torch.no_grad(), device.autocast():
         for i, batch in enumerate(batches):
             device.seed(mix(batch["rng"], _PREPARE))
             batches[i] = task.prepare(model, batch)
+    device.clock.lap("prepare")
     turns, number = task.turns(model, batches, device), 0
     while True:
         with torch.no_grad(), device.autocast():
@@ -112,7 +114,7 @@ def between_steps(run: Run) -> str | None:
         if logs or judged:
             # the step's, not the optimizer's: a run that has just gone on made none yet
             logs["lr"] = schedule.learning_rate(run.state.optimizer.defaults["lr"], plan, progress.step - 1)
-            run.row(progress.step, epoch, progress.seconds, {**logs, **judged})
+            run.row(progress.step, epoch, progress.seconds, {**logs, **parts.device.clock.take(), **judged})
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after
     if best or finished or early or progress.step % plan.save_every == 0:
@@ -133,8 +135,7 @@ def judge(run: Run) -> dict[str, float]:
         shown = parts.task.show(parts.model, parts.pipeline, parts.recipe.seed, parts.device)
     parts.keep_samples(progress.step, shown)
     progress.evaluated = progress.step
-    chosen = parts.plan.metrics
-    return {f"val/{name}": value for name, value in parts.task.summary(rows).items() if chosen is None or name in chosen}
+    return {f"val/{name}": value for name, value in parts.task.measured(rows).items()}
 
 
 def note_best(run: Run, judged: dict[str, float]) -> bool:

@@ -58,6 +58,7 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
     """
     device, recipe = parts.device, parts.recipe
     learning = [p for n, p in parts.named if n.startswith(turn.learns)]
+    device.clock.start()
     while True:
         turn.batches = cut(parts.task, turn.batches, state.progress.limit)
         counts = global_counts(parts, turn)
@@ -95,6 +96,7 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
     turn.skipped = not finite
     if state.ema and not turn.skipped:
         state.ema.update(state.progress.step)
+    device.clock.lap("optimizer")
 
 
 def global_counts(parts: Parts, turn: Turn) -> dict[str, float]:
@@ -116,9 +118,11 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
             parts.device.seed(mix(batch["rng"], number))  # dropout is a function of (seed, step, micro-batch, turn)
             with parts.device.autocast():
                 sums, logs = parts.loss(parts.model, batch)
+            parts.device.clock.lap("forward")
             objective = torch.stack([sums[name] / counts[name] for name in sums]).sum()
             if objective.requires_grad:
                 parts.device.scaler.scale(objective).backward()
+            parts.device.clock.lap("backward")
             statistics.after(len(batch["index"]))
             for name, value in sums.items():
                 totals.losses[name] = totals.losses[name] + value.detach().double()

@@ -92,6 +92,7 @@ AutoWhole = Annotated[Literal["auto"] | Annotated[int, Field(ge=0)], Expects("a 
 AutoFlag = Annotated[Literal["auto"] | bool, Expects("true, false or auto")]
 Flag = Annotated[bool, Expects("true or false")]
 Names = Annotated[tuple[Text, ...], Strict(False)]
+FoldOf = Annotated[tuple[Count, Count], Strict(False), Expects("two whole numbers, which fold and of how many, such as [1, 5]")]
 Argument = Annotated[Any, AfterValidator(_plain)]
 ArgumentName = Annotated[str, AfterValidator(_argument_name)]
 
@@ -196,8 +197,24 @@ class Source(Open):
 class HoldOut(Section):
     """A part of the training data that is kept for validation."""
 
+    alternatives: ClassVar[tuple[str, ...]] = ("hold_out", "fold")
     hold_out: Fraction = Field(default=0.2, description="part of the training samples that is held out (0 to 1)")
+    fold: FoldOf | None = Field(default=None, description="held out instead: fold i of k equal ones, [i, k], numbered from 1")
     stratify: Flag = Field(default=True, description="hold out the same part of every class")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.fold is not None and "hold_out" in self.model_fields_set:
+            expected = "exactly one of: hold_out, fold"
+            raise PydanticCustomError("section", "{expected}", {"expected": expected, "received": "both"})
+        if self.fold is not None and not (self.fold[0] <= self.fold[1] >= 2):
+            _fault("fold", "[i, k] with i from 1 to k, and at least 2 folds", f"[{self.fold[0]}, {self.fold[1]}]")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_one(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        gone = "hold_out" if self.fold is not None else "fold"
+        return {key: value for key, value in handler(self).items() if key != gone}
 
 
 def _is_source(value: Any) -> str:
@@ -290,6 +307,7 @@ class Evaluate(Section):
     best: Best | None = Field(default=None, description="what makes a checkpoint the best; null: the task's own")
     stop_after: Count | None = Field(default=None, description="stop after so many evaluations without improvement; null: never")
     batch_size: AutoCount = Field(default="auto", description="samples of one forward pass")
+    tta: Names = Field(default=(), description="views a prediction is averaged over, beside the sample itself: hflip, vflip (images)")
 
 
 class Checkpoint(Section):

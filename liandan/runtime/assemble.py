@@ -15,6 +15,7 @@ from torch import nn
 from liandan import models, sources, tasks
 from liandan.data import transforms
 from liandan.data.fingerprint import differences
+from liandan.data.folds import fold
 from liandan.data.loader import Loader, Samples
 from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
@@ -100,7 +101,10 @@ def read_splits(recipe: Recipe) -> Splits:
     manifests = {"train": whole.manifest()}
     train, val, held_out = whole, None, None
     if isinstance(spec.val, HoldOut):
-        train, val, held_out = hold_out(whole, spec.val.hold_out, spec.val.stratify, recipe.seed)
+        if spec.val.fold is not None:
+            train, val, held_out = fold(whole, *spec.val.fold, spec.val.stratify, recipe.seed)
+        else:
+            train, val, held_out = hold_out(whole, spec.val.hold_out, spec.val.stratify, recipe.seed)
     elif spec.val is not None:
         val = read_source(spec.val, labels)
     test = read_source(spec.test, labels) if spec.test is not None else None
@@ -138,13 +142,7 @@ def check(recipe: Recipe) -> list[Fault]:
         task = tasks.resolve(recipe.task)
         if recipe.loss is not None:
             faults += named_faults(recipe, "loss", recipe.loss, {n: keyword_only(f) for n, f in task.losses.items()})
-        known = list(task.metrics)
-        faults += [
-            _unknown(recipe, f"evaluate.metrics[{i}]", m, known) for i, m in enumerate(recipe.evaluate.metrics or ()) if m not in known
-        ]
-        best = recipe.evaluate.best
-        if best is not None and best.metric.removeprefix("val/") not in (recipe.evaluate.metrics or known):
-            faults.append(_unknown(recipe, "evaluate.best.metric", best.metric, [f"val/{m}" for m in recipe.evaluate.metrics or known]))
+        faults += judging_faults(recipe, task)
     try:
         builder = inspect.signature(models.resolve(recipe.model.name))
         ours = [n for n, p in builder.parameters.items() if p.default is p.empty]  # what has no default is told by the task
@@ -160,6 +158,18 @@ def check(recipe: Recipe) -> list[Fault]:
     return faults
 
 
+def judging_faults(recipe: Recipe, task: type[Task]) -> list[Fault]:
+    """Faults in the names of metrics and views of a recipe's evaluate section."""
+    spec = recipe.evaluate
+    known, in_words = task.known_metrics()
+    asked = [(f"evaluate.metrics[{i}]", name) for i, name in enumerate(spec.metrics or ())]
+    found = [_unknown(recipe, key, name, list(known), in_words) for key, name in asked if not task.knows(name)]
+    if spec.best is not None and not (spec.best.metric.startswith("val/") and task.knows(spec.best.metric.removeprefix("val/"))):
+        names = [f"val/{name}" for name in known]
+        found.append(_unknown(recipe, "evaluate.best.metric", spec.best.metric, names, f"val/ and {in_words}"))
+    return found + [_unknown(recipe, f"evaluate.tta[{i}]", v, list(task.views)) for i, v in enumerate(spec.tta) if v not in task.views]
+
+
 def keyword_only(function: Callable[..., Any]) -> inspect.Signature:
     """The part of a signature that a recipe may fill."""
     full = inspect.signature(function)
@@ -173,11 +183,26 @@ def named_faults(recipe: Recipe, key: str, section: Any, table: Mapping[str, ins
     return check_arguments(section.arguments, table[section.name], key, recipe.document)
 
 
-def _unknown(recipe: Recipe, key: str, received: str, known: list[str]) -> Fault:
+def _unknown(recipe: Recipe, key: str, received: str, known: list[str], in_words: str = "") -> Fault:
     near = nearest(received, known)
     lines = recipe.document.lines
     where = lines.get(key) or lines.get(key.rpartition(".")[0], "")
-    return Fault(key, where, "one of: " + ", ".join(known), received, f'did you mean "{near}"?' if near else "")
+    expected = in_words or (f"one of: {', '.join(known)}" if known else "nothing: this task has none")
+    return Fault(key, where, expected, received, f'did you mean "{near}"?' if near else "")
+
+
+def ask(recipe: Recipe, task: Task) -> None:
+    """Tell a task what the recipe wants to know of it.
+
+    Raises:
+        RecipeError: metrics that this data does not have.
+    """
+    spec = recipe.evaluate
+    best = (spec.best.metric if spec.best else task.best[0]).removeprefix("val/")  # always measured: it chooses the checkpoint
+    wrong = task.ask(list(dict.fromkeys([*(spec.metrics or task.metrics), best])), spec.tta)
+    if wrong:
+        where = recipe.document.lines.get("evaluate.metrics") or recipe.document.lines.get("evaluate", "")
+        raise RecipeError([Fault("evaluate", where, "metrics that this data has", text) for text in wrong])
 
 
 def assemble(
@@ -205,6 +230,9 @@ def assemble(
     )
     labels = getattr(splits.train, "labels", None)
     task = task_type({"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None, labels, pipeline.describe())
+    ask(recipe, task)
+    for text in task.notices():
+        note(text)
     model = build_model(recipe, task)
     if weights is not None:
         report = load_weights(model, weights)

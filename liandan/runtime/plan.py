@@ -19,7 +19,6 @@ class Plan:
     Attributes:
         schedule: name, arguments, and warm-up as (steps, shape) or None: what engine.schedule.factor takes.
         best: metric and mode.
-        metrics: names the evaluation reports, None for all of the task's.
     """
 
     steps: int
@@ -33,7 +32,6 @@ class Plan:
     schedule: tuple[str, dict[str, Any], tuple[int, str] | None]
     best: tuple[str, str]
     stop_after: int | None
-    metrics: tuple[str, ...] | None
 
 
 def in_steps(duration: Any, steps_per_epoch: int) -> int:
@@ -64,5 +62,4 @@ def make_plan(recipe: Recipe, task: Task, samples: int) -> Plan:
         ),
         best=(evaluate.best.metric, evaluate.best.mode) if evaluate.best else task.best,
         stop_after=evaluate.stop_after,
-        metrics=tuple(evaluate.metrics) if evaluate.metrics else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.readers import detect_format, read
-from liandan.tasks import metrics
+from liandan.tasks import class_figures, metrics, named_metrics
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task
 
 _SHORT_SIDE_OF_SMALL = 64  # pixels: below this a picture is a symbol, not a photograph
@@ -44,6 +44,7 @@ class ImageClassification(Task):
     metrics = ("loss", "accuracy", "top5", "precision", "recall", "f1")
     best = ("val/accuracy", "max")
     losses: ClassVar = {"cross_entropy": cross_entropy}
+    views: ClassVar = {"hflip": lambda image: image.flip(-1), "vflip": lambda image: image.flip(-2)}
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
@@ -95,33 +96,65 @@ class ImageClassification(Task):
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["image"])}
 
+    def answer(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """With evaluate.tta the logits are the logarithm of the mean probability over the image and its views."""
+        outputs = super().answer(model, batch)
+        if not self.tta:
+            return outputs
+        looks = [self.forward(model, {"image": self.views[name](batch["image"])}) for name in self.tta]
+        return {"logits": torch.stack([look["logits"].double().softmax(1) for look in (outputs, *looks)]).mean(0).log()}
+
     def judge(self, outputs: dict[str, Tensor], batch: Batch) -> list[Row]:
+        """Rows of index, label, prediction, confidence (of the prediction), loss, rank (of the true class), and probabilities of all
+        classes where there are at most `named_metrics.MOST_CLASSES`."""
         log_p = outputs["logits"].double().log_softmax(1)
         confidence, predicted = log_p.max(1)
         own = log_p.gather(1, batch["label"][:, None])[:, 0]
         rank = (log_p > own[:, None]).sum(1)  # classes thought more probable than the true one
-        columns = zip(*(c.tolist() for c in (batch["index"], batch["label"], predicted, confidence.exp(), -own, rank)), strict=True)
-        return [dict(zip(("index", "label", "prediction", "confidence", "loss", "rank"), row, strict=True)) for row in columns]
+        columns = {
+            "index": batch["index"], "label": batch["label"], "prediction": predicted, "confidence": confidence.exp(),
+            "loss": -own, "rank": rank,
+        }  # fmt: skip
+        if log_p.shape[1] <= named_metrics.MOST_CLASSES:
+            columns["probabilities"] = log_p.exp()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+
+    @classmethod
+    def knows(cls, metric: str) -> bool:
+        return named_metrics.parse(metric) is not None
+
+    @classmethod
+    def known_metrics(cls) -> tuple[Sequence[str], str]:
+        return named_metrics.KNOWN, named_metrics.IN_WORDS
+
+    def ask(self, metrics: Sequence[str], tta: Sequence[str] = ()) -> list[str]:
+        super().ask(named_metrics.expand(metrics, self.labels or []), tta)
+        return named_metrics.faults(self.asked, self.labels or [])
+
+    def notices(self) -> list[str]:
+        return named_metrics.notices(self.asked, self.labels or [])
 
     def summary(self, rows: list[Row]) -> dict[str, float]:
-        label, predicted = [r["label"] for r in rows], [r["prediction"] for r in rows]
-        classes = len(self.labels or ())
-        top5 = sum(r["rank"] < min(5, classes) for r in rows) / len(rows)
-        return {"loss": sum(r["loss"] for r in rows) / len(rows), **metrics.classification(label, predicted, classes), "top5": top5}
+        table = named_metrics.Table.of(rows, self.labels or [])
+        return {metric.name: table.measure(metric) for metric in filter(None, map(named_metrics.parse, self.asked))}
 
     def figures(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
+        return class_figures.figures(named_metrics.Table.of(rows, self.labels or []))
+
+    def tables(self, rows: list[Row]) -> dict[str, list[dict[str, Any]]]:
         labels = self.labels or []
         matrix = metrics.confusion_matrix([r["label"] for r in rows], [r["prediction"] for r in rows], len(labels))
-        return {
-            "confusion": {
-                "kind": "matrix",
-                "values": matrix.tolist(),
-                "labels": labels,
-                "title": "confusion",
-                "x": "predicted",
-                "y": "true",
-            }
-        }
+        confusion = [{"true": own, **dict(zip(labels, line, strict=True))} for own, line in zip(labels, matrix.tolist(), strict=True)]
+        return {"classes": named_metrics.Table.of(rows, labels).per_class(), "confusion": confusion}
+
+    def mistakes(self, rows: list[Row]) -> list[dict[str, Any]]:
+        """Wrong answers, the most confident first."""
+        labels = self.labels or []
+        wrong = sorted((r for r in rows if r["prediction"] != r["label"]), key=lambda r: (-r["confidence"], r["index"]))
+        return [
+            {"index": r["index"], "true": labels[r["label"]], "predicted": labels[r["prediction"]], "confidence": r["confidence"]}
+            for r in wrong
+        ]
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         probabilities = outputs["logits"].float().softmax(1)
