@@ -52,7 +52,11 @@ class Task:
     Args:
         loss: {name, **arguments} of the recipe's loss section, or None for the task's own.
         labels: class names in the order of their indices, or None.
-        data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context.
+        data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context; while it
+            trains also `class_counts`, the training samples of each class.
+
+    Raises:
+        ValueError: arguments of the loss that do not fit the classes.
     """
 
     kind: ClassVar[str]  # the data pipeline that feeds it, a name of data.PIPELINES
@@ -73,6 +77,10 @@ class Task:
     def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
         """A recipe's values for plain data at `path`, or None when this is not data for this task."""
         return None
+
+    @classmethod
+    def try_loss(cls, name: str, arguments: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError for values that a loss of `losses` does not take, as far as can be seen without data."""
 
     def model_arguments(self) -> dict[str, Any]:
         """What the data says the model must be told: {"num_classes": 10, "in_chans": 1}, {"vocab_size": 4096, "context": 128}."""
