@@ -193,14 +193,24 @@ class ImageSamples:
         return self.source.name(index)
 
     def sample(self, index: int, key: int | None) -> Sample:
-        """{"image": uint8 (C, H, W) before the tail, "label": int where the source has targets}; a mixed one has `other` and `share`."""
-        image, target = self._made(index, key), self.source.target(index)
-        if target is None:
-            return {"image": image}
+        """{"image": uint8 (C, H, W) before the tail} and its target: "label" int, or "labels" float32 (classes,) where an image has any
+        number of them; mixed with another of one label each, "other" and "share" as well."""
+        image, target = self._made(index, key), self._target(index)
         if self.mixing is None or key is None:
-            return {"image": image, "label": target}
+            return {"image": image, **target}
         image, partner, share = self.mixing.apply(image, index, int(key), len(self), self._made)
-        return {"image": image, "label": target, "other": self.source.target(partner), "share": share}
+        second = self._target(partner)
+        if "labels" in target:
+            return {"image": image, "labels": share * target["labels"] + (1 - share) * second["labels"]}
+        return {"image": image, **target, "other": second["label"], "share": share}
+
+    def _target(self, index: int) -> Sample:
+        target: Any = self.source.target(index)
+        if not isinstance(target, list):
+            return {} if target is None else {"label": target}
+        present = torch.zeros(len(self.source.labels or ()))
+        present[target] = 1.0
+        return {"labels": present}
 
     def _made(self, index: int, key: int | None) -> torch.Tensor:
         """An image after all steps but the tail."""
@@ -226,8 +236,8 @@ class ImageSamples:
         return image
 
     def collate(self, samples: list[Sample]) -> Batch:
-        """{"image": float32 (B, C, H, W), "label": int64 (B,) where there are targets}; of mixed samples also "other" int64 (B,), the
-        partner's label, and "share" float32 (B,), the part of "label" in the target."""
+        """{"image": float32 (B, C, H, W)} with "label" int64 (B,), or with "labels" float32 (B, classes) where an image has any number of
+        classes; of mixed samples also "other" int64 (B,), the partner's label, and "share" float32 (B,), the part of "label"."""
         return _collate(samples, self.chain)
 
     def batch(self, indices: np.ndarray, keys: np.ndarray | None) -> Batch:
@@ -240,7 +250,9 @@ class ImageSamples:
         if self._repeat > 1:
             images = images.repeat(1, self._repeat, 1, 1)
         batch = {"image": self.chain.apply_tail(images)}
-        if self.source.targets is not None:
+        if getattr(self.source, "multi_label", False):
+            batch["labels"] = torch.stack([self._target(int(i))["labels"] for i in at])
+        elif self.source.targets is not None:
             batch["label"] = torch.from_numpy(self.source.targets[at])
         return batch
 
@@ -252,6 +264,8 @@ def _collate(samples: list[Sample], chain: Chain) -> Batch:
     batch = {"image": chain.apply_tail(torch.stack([sample["image"] for sample in samples]))}
     if "label" in samples[0]:
         batch["label"] = torch.tensor([sample["label"] for sample in samples], dtype=torch.int64)
+    if "labels" in samples[0]:
+        batch["labels"] = torch.stack([sample["labels"] for sample in samples])
     if "other" in samples[0]:
         batch["other"] = torch.tensor([sample["other"] for sample in samples], dtype=torch.int64)
         batch["share"] = torch.tensor([sample["share"] for sample in samples], dtype=torch.float32)

@@ -28,6 +28,7 @@ from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments,
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, in_steps, make_plan
 from liandan.tasks import Task
+from liandan.tasks.task import TARGETS
 
 _INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
 _COMPILE_STEPS = 2000  # below this many steps torch.compile does not earn its minutes back
@@ -142,7 +143,7 @@ def read_splits(recipe: Recipe) -> Splits:
 
 
 def read_source(spec: Any, labels: list[str] | None = None) -> Any:
-    """The raw source of a `{path, format, ...}` section; `source:<name>` is fetched from the catalogue of sources first.
+    """The raw source of a `{path, format, ...}` section; `source:<name>`, or a path in it, is fetched from the catalogue of sources first.
 
     Args:
         labels: of the training data, which its classes must be.
@@ -150,10 +151,10 @@ def read_source(spec: Any, labels: list[str] | None = None) -> Any:
     known_labels = {} if labels is None else {"labels": labels}
     if not spec.path.startswith(_CATALOGUE):
         return read(Path(spec.path), spec.format, **spec.arguments, **known_labels)
-    name = spec.path.removeprefix(_CATALOGUE)
+    name, _, inside = spec.path.removeprefix(_CATALOGUE).partition("/")
     known = sources.SOURCES[name].options if name in sources.SOURCES else ()
     path = sources.get(name, **{k: v for k, v in spec.arguments.items() if k in known})
-    return read(path, spec.format, **{k: v for k, v in spec.arguments.items() if k not in known}, **known_labels)
+    return read(path / inside, spec.format, **{k: v for k, v in spec.arguments.items() if k not in known}, **known_labels)
 
 
 def check(recipe: Recipe) -> list[Fault]:
@@ -247,6 +248,7 @@ def assemble(
     """
     splits = splits or read_splits(recipe)
     task_type = tasks.resolve(recipe.task)
+    check_targets(recipe, task_type, splits.train)
     pipeline = (
         fit_pipeline(recipe, task_type, splits.train) if preprocessing is None else PIPELINES[task_type.kind].from_json(preprocessing)
     )
@@ -275,6 +277,16 @@ def assemble(
         torch.compile(task.loss, dynamic=True) if recipe.train.compile else task.loss,
         {**splits.facts, "samples": {name: len(s) for name, s in (("train", train), ("val", val), ("test", test)) if s is not None}}, note,
     )  # fmt: skip
+
+
+def check_targets(recipe: Recipe, task_type: type[Task], source: Any) -> None:
+    """Raise RecipeError where samples have another kind of classes than the task learns."""
+    labels = getattr(source, "labels", None)
+    found = "several" if getattr(source, "multi_label", False) else "heads" if isinstance(labels, dict) else "one"
+    if task_type.targets and labels is not None and found != task_type.targets:
+        fitting = next((name for name in tasks.TASKS if tasks.resolve(name).targets == found), "")
+        where, hint = recipe.document.where("task"), f"write task: {fitting}" if fitting else ""
+        raise RecipeError([Fault("task", where, f"a task that learns {TARGETS[found]}, as {source.path} has", recipe.task, hint)])
 
 
 def build_task(recipe: Recipe, task_type: type[Task], labels: list[str] | None, data: dict[str, Any]) -> Task:
@@ -381,11 +393,13 @@ def make_sampling(recipe: Recipe, source: Any) -> Sampling | None:
     asked = recipe.data.sampling
     if asked is None:
         return None
-    one_each = getattr(source, "targets", None)
-    targets = one_each if one_each is not None else [source.target(i) for i in range(len(source))] if hasattr(source, "target") else [None]
-    if any(target is None for target in targets):
+    targets = getattr(source, "targets", None)
+    if targets is None or isinstance(source.labels, dict):
         where = recipe.document.where("data.sampling")
-        raise RecipeError([Fault("data.sampling", where, "training samples with classes", f"{source.format} without them")])
+        received = f"{source.format} without them" if targets is None else "several heads"
+        raise RecipeError([Fault("data.sampling", where, "training samples with classes", received)])
+    if getattr(source, "multi_label", False):
+        targets = [source.target(i) for i in range(len(source))]
     return SAMPLINGS[asked.name](targets, recipe.seed, **asked.arguments)
 
 

@@ -43,6 +43,7 @@ class ImageClassification(Task):
     inputs = ("image",)
     metrics = ("loss", "accuracy", "top5", "precision", "recall", "f1")
     best = ("val/accuracy", "max")
+    targets = "one"
     losses: ClassVar = {
         "cross_entropy": losses.cross_entropy,
         "focal": losses.focal,

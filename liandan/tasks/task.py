@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+TARGETS = {"one": "one class for each image", "several": "any number of classes for each image", "heads": "one class of each head"}
+
 Batch = dict[str, Any]
 Row = dict[str, Any]
 Sums = dict[str, Tensor]
@@ -64,6 +66,7 @@ class Task:
     metrics: ClassVar[tuple[str, ...]]  # what `summary` gives
     best: ClassVar[tuple[str, str]]  # metric and mode ("min" or "max") by which a checkpoint is best, unless the recipe says otherwise
     losses: ClassVar[Mapping[str, Callable[..., Tensor]]] = {}  # names for the recipe's loss section; keyword arguments are checked
+    targets: ClassVar[str] = ""  # what the data must say of a sample, a key of TARGETS; "" for tasks that do not ask
     couples: ClassVar[str] = ""  # why samples of a batch depend on each other, if they do: law 1 is then the task's own
 
     def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:

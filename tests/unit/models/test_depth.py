@@ -23,7 +23,7 @@ def test_timms_models_say_it_themselves(name: str) -> None:
     ("name", "layers", "in_order"),
     [
         ("liandan/lenet5", 5, ["features.0.weight", "head.weight"]),
-        ("torchvision/resnet18", 10, ["conv1.weight", "layer1.0.conv1.weight", "layer1.1.conv2.weight", "layer4.1.bn2.weight", "fc.weight"]),
+        ("torchvision/resnet18", 10, ["conv1.weight", "layer1.0.conv1.weight", "layer1.1.conv2.weight", "layer4.1.bn2.bias", "fc.weight"]),
         ("torchvision/vit_b_32", 14, ["conv_proj.weight", "encoder.layers.encoder_layer_0.mlp.0.weight",
                                       "encoder.layers.encoder_layer_11.mlp.0.weight", "heads.head.weight"]),
         ("torchvision/mobilenet_v3_small", 15, ["features.0.0.weight", "features.1.block.0.0.weight", "classifier.0.weight"]),
