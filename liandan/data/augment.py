@@ -191,7 +191,9 @@ def _operation(given: str | Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in known:
             raise ValueError(f'{name} takes no "{key}"; {suggest(key, known)}')
-    made = _OPTIONS | {"interpolation": "bicubic" if name == "Shear" else "nearest"} | dict(given)
+    made = _OPTIONS | {"interpolation": "bilinear" if name == "Shear" else "nearest"} | dict(given)
+    if made["interpolation"] == "bicubic":
+        made["interpolation"] = "bilinear"  # the best there is for a tensor's affine change
     made["magnitude"] = given.get(own)
     if (made["magnitude"] is None) == (made["magnitude_range"] is None) and name not in _WITHOUT:
         raise ValueError(f"{name}: expected one of {own} and magnitude_range [from, to]")
