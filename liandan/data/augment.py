@@ -90,7 +90,7 @@ class AugmentPolicies:
 
     def _magnitude(self, operation: Mapping[str, Any]) -> float:
         level: float = self.level
-        if self.std == "inf":
+        if isinstance(self.std, str):
             level = _uniform() * level
         elif self.std:
             level = min(max(float(torch.randn(()) * self.std + level), 0.0), self.total)
@@ -106,7 +106,7 @@ def _uniform() -> float:
 def _affine(image: Image, options: Mapping[str, Any], **change: Any) -> Image:
     """An affine change; the uncovered border takes the fill."""
     plain: dict[str, Any] = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
-    fill = options["pad_val"] if isinstance(options["pad_val"], int | float) else list(options["pad_val"])
+    fill: Any = options["pad_val"] if isinstance(options["pad_val"], int | float) else list(options["pad_val"])
     return F.affine(image, **(plain | change), interpolation=InterpolationMode(options["interpolation"]), fill=fill)
 
 
@@ -191,7 +191,7 @@ def _operation(given: str | Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in known:
             raise ValueError(f'{name} takes no "{key}"; {suggest(key, known)}')
-    made = _OPTIONS | {"interpolation": "bilinear" if name == "Shear" else "nearest"} | dict(given)
+    made: dict[str, Any] = _OPTIONS | {"interpolation": "bilinear" if name == "Shear" else "nearest"} | dict(given)
     if made["interpolation"] == "bicubic":
         made["interpolation"] = "bilinear"  # the best there is for a tensor's affine change
     made["magnitude"] = given.get(own)

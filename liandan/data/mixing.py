@@ -59,7 +59,7 @@ class Mixing:
         if not mixed:
             return image, index, 1.0
         blended = self.cutmix is None or (self.mixup is not None and blended)
-        alpha = self.mixup if blended else self.cutmix
+        alpha = (self.mixup if blended else self.cutmix) or 0.0
         share = float(draw.beta(alpha, alpha))
         partner, second = self._partner(key, n, other)
         if blended:

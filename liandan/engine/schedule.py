@@ -179,7 +179,7 @@ def judged(reduced: Mapping[str, float], lr: float, plan: Plan, value: float) ->
     if plan.schedule.name != "plateau":
         return {}
     own = {n: p.default for n, p in signature("plateau").parameters.items()} | plan.schedule.arguments
-    scale, bad, cooldown, best = (reduced.get(k, d) for k, d in (("scale", 1.0), ("bad", 0), ("cooldown", 0), ("best", None)))
+    scale, bad, cooldown, best = reduced.get("scale", 1.0), reduced.get("bad", 0), reduced.get("cooldown", 0), reduced.get("best")
     sign = 1.0 if plan.best[1] == "max" else -1.0
     margin = 0.0 if best is None else best * own["threshold"] if own["threshold_mode"] == "rel" else own["threshold"]
     better = best is None or sign * value > sign * best + margin

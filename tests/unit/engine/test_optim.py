@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.optim._param_groups import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from liandan import models
