@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -47,8 +48,8 @@ class MultiLabel(Task):
         logits = model(batch["image"])
         wide = logits if logits.dtype == torch.float64 else logits.float()
         total = self.losses[self.loss_name](wide, batch["labels"], **self.loss_arguments).sum()
-        right = ((logits.detach() > 0) == (batch["labels"] >= _PRESENT)).float().mean(1).sum()
-        return {"loss": total}, {"accuracy": (right, len(logits))}
+        right = ((logits.detach() > 0) == (batch["labels"] >= _PRESENT)).sum()
+        return {"loss": total}, {"accuracy": (right, logits.numel())}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["image"])}
@@ -81,7 +82,9 @@ class MultiLabel(Task):
         scores = torch.tensor([row["scores"] for row in rows], dtype=torch.float64)
         target = torch.tensor([row["labels"] for row in rows])
         predicted, classes, occurs = (scores >= _PRESENT).long(), scores.shape[1], target.any(0)
-        precision = multilabel_average_precision(scores, target, classes, average="none")
+        with warnings.catch_warnings():  # of classes that do not occur, which are left out below
+            warnings.simplefilter("ignore", UserWarning)
+            precision = multilabel_average_precision(scores, target, classes, average="none")
         f1 = multilabel_f1_score(predicted, target, classes, average="none")
         wrong = (predicted != target).double()
         return {
