@@ -14,7 +14,18 @@ from liandan.data.errors import DataError, Unreadable
 from liandan.data.images import decode
 from liandan.data.mixing import Mixing
 from liandan.data.protocols import Batch, ImageSource, Sample
-from liandan.data.transforms import Chain, Step, TransformError, at_least, auto_eval, auto_train, complete, divide, random_steps
+from liandan.data.transforms import (
+    ELEMENTWISE,
+    Chain,
+    Step,
+    TransformError,
+    at_least,
+    auto_eval,
+    auto_train,
+    complete,
+    divide,
+    random_steps,
+)
 
 CACHE_LIMIT = 1 << 30  # bytes a split may take when the caller states no other limit
 _ONE_SIZE = "end the steps with center_crop, random_crop or a resize to [height, width]"
@@ -122,6 +133,10 @@ class ImagePipeline:
     def describe(self) -> dict[str, Any]:
         """What a model must be told: {"in_chans": 1 or 3, "size": [height, width]}."""
         return {"in_chans": self.shape[0], "size": [self.shape[1], self.shape[2]]}
+
+    def scale(self) -> list[Step]:
+        """The steps of evaluation by which pixels become a model's numbers."""
+        return [step for step in self.eval if step["name"] in ELEMENTWISE]
 
     def to_json(self) -> dict[str, Any]:
         steps = {"train": self.train, "eval": self.eval, "mix": self.mix}

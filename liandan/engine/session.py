@@ -229,9 +229,13 @@ class Session:
         preprocessing = store.read_json(self.layout.preprocessing)
         initial = weights.find(recipe) if store.newest_valid(self.layout, lambda _: None) is None else None
         parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, weights=initial, note=self.note)
+        asked, now = was.get("teachers", {}), parts.facts["teachers"]
+        taught = [f"{key}: {asked[key]} is now {now.get(key)}" for key in asked if asked[key] != now.get(key)]
+        if taught and not self.allow_data_change:
+            raise Refused("the teacher is not the one this run began with:\n  " + "\n  ".join(taught) + "\ngo on with --allow-data-change")
         if parts.task.labels != store.read_json(self.layout.labels):
             raise Refused("the classes are not those of labels.json: the model's outputs would change their meaning; start a new run")
-        self.changed = bool(changes or differences)
+        self.changed = bool(changes or differences or taught)
         return parts
 
     def write_changes(self, parts: assemble.Parts) -> None:

@@ -27,6 +27,7 @@ from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, in_steps, make_plan
+from liandan.runtime.teacher import open_teacher
 from liandan.tasks import Task
 from liandan.tasks.task import TARGETS
 
@@ -264,6 +265,9 @@ def assemble(
         module.requires_grad_(False)
     device.precision = str(recipe.train.precision)
     model = device.place(model)
+    facts = {**splits.facts, "teachers": {}}
+    for key, named in task.asks().items():
+        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, build_model, device)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))
     recipe = share_cores(recipe, train.resident, device, note)
@@ -275,7 +279,7 @@ def assemble(
         loader, make_loader(recipe, val, device) if val is not None else None, plan, stages,
         [(n, p) for n, p in model.named_parameters() if p.requires_grad or (n in frozen.parameters and n not in stages[-1].parameters)],
         torch.compile(task.loss, dynamic=True) if recipe.train.compile else task.loss,
-        {**splits.facts, "samples": {name: len(s) for name, s in (("train", train), ("val", val), ("test", test)) if s is not None}}, note,
+        {**facts, "samples": {name: len(s) for name, s in (("train", train), ("val", val), ("test", test)) if s is not None}}, note,
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ class ImageClassification(Task):
         "cross_entropy": losses.cross_entropy,
         "focal": losses.focal,
         "binary_cross_entropy": losses.one_against_all,
+        "distillation": losses.distillation,
     }
 
     def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:
@@ -59,7 +60,8 @@ class ImageClassification(Task):
         weights = arguments.get("class_weights")
         classes = len(weights) if isinstance(weights, list) else 2
         tried = cls({"name": name, **arguments}, [str(k) for k in range(classes)], {"class_counts": [1] * classes})
-        tried.each(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
+        logits = torch.zeros(1, classes)
+        tried.each(logits, torch.zeros(1, dtype=torch.int64), logits if name == "distillation" else None)
 
     def _class_weights(self, given: Any) -> Tensor | None:
         """float (classes,); `balanced` gives every class the same weight in all: samples / (classes * samples of the class)."""
@@ -109,6 +111,13 @@ class ImageClassification(Task):
     def model_arguments(self) -> dict[str, Any]:
         return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"]}
 
+    def asks(self) -> dict[str, str]:
+        return {"loss.teacher": self.loss_arguments["teacher"]} if self.loss_name == "distillation" else {}
+
+    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+        """While the model learns, what its teacher thinks of the same images, mixed and augmented as they are."""
+        return {**batch, "taught": self.teachers["loss.teacher"](batch["image"])} if self.teachers and model.training else batch
+
     def count(self, batch: Batch) -> dict[str, float]:
         """Samples, or with class weights the sum of their labels' weights, as torch divides a weighted mean."""
         if self.class_weights is None:
@@ -119,17 +128,17 @@ class ImageClassification(Task):
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         logits = model(batch["image"])
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        total = of_labels(batch, lambda label: self.each(wide, label)).sum()
+        total = of_labels(batch, lambda label: self.each(wide, label, batch.get("taught"))).sum()
         predicted = logits.detach().argmax(1)
         right = of_labels(batch, lambda label: (predicted == label).float()).sum()
         return {"loss": total}, {"accuracy": (right, len(logits))}
 
-    def each(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The recipe's loss, one value a sample: float (batch, classes), int64 (batch,) -> float (batch,)."""
+    def each(self, logits: Tensor, label: Tensor, taught: Tensor | None = None) -> Tensor:
+        """The recipe's loss, one value a sample: float (batch, classes), int64 (batch,) -> float (batch,); `taught`: a teacher's logits."""
         arguments = dict(self.loss_arguments)
         if self.class_weights is not None:
             arguments["class_weights"] = self.class_weights
-        return self.losses[self.loss_name](logits, label, **arguments)
+        return self.losses[self.loss_name](logits, label, *(() if taught is None else (taught,)), **arguments)
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["image"])}

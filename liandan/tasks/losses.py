@@ -40,6 +40,27 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0, class_weights: W
     return -((-log_p.expm1()) ** gamma) * log_p * (1.0 if weights is None else weights[label])
 
 
+def distillation(
+    logits: Tensor, label: Tensor, taught: Tensor, *,
+    teacher: str, temperature: float = 2.0, alpha: float = 0.5, label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """alpha T^2 KL(teacher || student) at temperature T, plus (1 - alpha) times the cross entropy (Hinton, Vinyals, Dean, 2015).
+
+    Args:
+        taught: the teacher's logits, float (batch, classes).
+        teacher: `run:<run>` of the recipe, which the task opens.
+        temperature: both logits are divided by it before the softmax.
+        alpha: part of the teacher, from 0 to 1.
+    """
+    if not isinstance(teacher, str) or not teacher.startswith("run:"):
+        raise ValueError(f"teacher: expected run:<name of a run>, got {teacher!r}")
+    _within("alpha", alpha, 0, 1)
+    _within("temperature", temperature, 1e-3, None)
+    student, theirs = (logits / temperature).log_softmax(1), (taught.to(logits.dtype) / temperature).log_softmax(1)
+    soft = F.kl_div(student, theirs, log_target=True, reduction="none").sum(1) * temperature**2
+    return alpha * soft + (1 - alpha) * cross_entropy(logits, label, label_smoothing=label_smoothing)
+
+
 def one_against_all(logits: Tensor, label: Tensor) -> Tensor:
     """Binary cross entropy of each class against the rest, the mean over classes (Wightman et al., "ResNet strikes back", 2021)."""
     return binary_cross_entropy(logits, F.one_hot(label, logits.shape[1]))

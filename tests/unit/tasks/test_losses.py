@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import rel_entr, softmax
 from sklearn.utils.class_weight import compute_class_weight
 from timm.loss.asymmetric_loss import AsymmetricLossMultiLabel
 from torch import Tensor, nn
@@ -133,6 +134,15 @@ def test_asymmetric_is_timms(gamma_neg: float, gamma_pos: float, clip: float) ->
     torch.testing.assert_close(*(torch.autograd.grad(v, given)[0] for v in (ours, theirs)), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("temperature", "alpha"), [(1.0, 1.0), (4.0, 0.3), (2.0, 0.0)])
+def test_distillation_is_its_equation(temperature: float, alpha: float) -> None:
+    taught = logits().flip(0)
+    p, q = (softmax((z / temperature).numpy(), axis=1) for z in (taught, logits()))
+    soft, hard = rel_entr(p, q).sum(1) * temperature**2, F.cross_entropy(logits(), label(), reduction="none").numpy()
+    found = losses.distillation(logits(), label(), taught, teacher="run:x", temperature=temperature, alpha=alpha)
+    assert found.numpy() == pytest.approx(alpha * soft + (1 - alpha) * hard, rel=1e-10)
+
+
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 0.0, 3.0]])
 def test_a_mixed_sample_costs_what_its_soft_target_costs(weights: list[float] | None) -> None:
     """The two labels and their share are torch's cross entropy with probabilities as the target; weights divide by theirs."""
@@ -169,6 +179,8 @@ def test_weights_that_do_not_fit_the_classes_are_refused(loss: dict[str, Any], s
         ("cross_entropy", {"label_smoothing": True}),
         ("cross_entropy", {"class_weights": 3}),
         ("focal", {"gamma": -1}),
+        ("distillation", {"teacher": "rocks.safetensors"}),
+        ("distillation", {"temperature": 0, "teacher": "run:rocks"}),
     ],
 )
 def test_values_that_a_loss_does_not_take_are_named(name: str, arguments: dict[str, Any]) -> None:
