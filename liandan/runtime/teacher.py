@@ -47,7 +47,9 @@ def open_teacher(
         raise fault(f"a teacher of the classes {task.labels}", f"{layout.root} knows {labels}", "train the teacher on the same classes")
     theirs = load_recipe(layout.resolved)
     kind = tasks.resolve(theirs.task)
-    seen = PIPELINES[kind.kind].from_json(store.read_json(layout.preprocessing))
+    seen: Any = PIPELINES[kind.kind].from_json(store.read_json(layout.preprocessing))
+    if seen.kind != pipeline.kind:
+        raise fault(f"a teacher of {pipeline.kind}", f"{layout.root} learned from {seen.kind}")
     if seen.describe() != pipeline.describe() or seen.scale() != pipeline.scale():
         expected = f"a teacher that sees {pipeline.describe()} scaled by {pipeline.scale()}"
         raise fault(expected, f"{seen.describe()} scaled by {seen.scale()}", "give both recipes the same data.transforms.eval")
