@@ -18,6 +18,7 @@ TINY = {task: f"{task}/tiny" for task in TASKS}
 PLAIN: dict[str, list[str]] = {
     "image_classification": ["model.dropout=0", "model.norm=false"],
     "multi_label": ["model.dropout=0", "model.norm=false"],
+    "multi_head": ["model.dropout=0", "model.norm=false"],
     "language_model": ["model.dropout=0"],
     "gan": ["model.dropout=0", "model.norm=none"],
 }

@@ -162,6 +162,7 @@ class ImageSamples:
     def __init__(self, source: ImageSource, chain: Chain, channels: int, cache_limit: int, mixing: Mixing | None = None) -> None:
         self.source, self.chain, self.channels, self.mixing = source, chain, channels, mixing
         self.at_least = at_least(chain.steps)
+        self.several = bool(getattr(source, "multi_label", False))  # an image has any number of classes
         self._images: torch.Tensor | None = None  # uint8 (N, 1 or channels, H, W)
         self._filled: np.ndarray | None = None  # bool (N,)
         self._complete = False
@@ -209,18 +210,20 @@ class ImageSamples:
 
     def sample(self, index: int, key: int | None) -> Sample:
         """{"image": uint8 (C, H, W) before the tail} and its target: "label" int, or "labels" float32 (classes,) where an image has any
-        number of them; mixed with another of one label each, "other" and "share" as well."""
+        number of them, or int64 (heads,); mixed with another, where it cannot be a mean, "other" and "share" as well."""
         image, target = self._made(index, key), self._target(index)
         if self.mixing is None or key is None:
             return {"image": image, **target}
         image, partner, share = self.mixing.apply(image, index, int(key), len(self), self._made)
         second = self._target(partner)
-        if "labels" in target:
+        if self.several:
             return {"image": image, "labels": share * target["labels"] + (1 - share) * second["labels"]}
-        return {"image": image, **target, "other": second["label"], "share": share}
+        return {"image": image, **target, "other": second.get("label", second.get("labels")), "share": share}
 
     def _target(self, index: int) -> Sample:
         target: Any = self.source.target(index)
+        if isinstance(target, dict):
+            return {"labels": torch.tensor(list(target.values()), dtype=torch.int64)}
         if not isinstance(target, list):
             return {} if target is None else {"label": target}
         present = torch.zeros(len(self.source.labels or ()))
@@ -251,8 +254,9 @@ class ImageSamples:
         return image
 
     def collate(self, samples: list[Sample]) -> Batch:
-        """{"image": float32 (B, C, H, W)} with "label" int64 (B,), or with "labels" float32 (B, classes) where an image has any number of
-        classes; of mixed samples also "other" int64 (B,), the partner's label, and "share" float32 (B,), the part of "label"."""
+        """{"image": float32 (B, C, H, W)} with "label" int64 (B,), or with "labels": float32 (B, classes) where an image has any number of
+        classes, int64 (B, heads) where it has one of each head. Of mixed samples also "other", the partner's label or labels, and
+        "share" float32 (B,), the part of the own in the target."""
         return _collate(samples, self.chain)
 
     def batch(self, indices: np.ndarray, keys: np.ndarray | None) -> Batch:
@@ -265,7 +269,7 @@ class ImageSamples:
         if self._repeat > 1:
             images = images.repeat(1, self._repeat, 1, 1)
         batch = {"image": self.chain.apply_tail(images)}
-        if getattr(self.source, "multi_label", False):
+        if self.several or isinstance(self.source.labels, dict):
             batch["labels"] = torch.stack([self._target(int(i))["labels"] for i in at])
         elif self.source.targets is not None:
             batch["label"] = torch.from_numpy(self.source.targets[at])
@@ -282,7 +286,7 @@ def _collate(samples: list[Sample], chain: Chain) -> Batch:
     if "labels" in samples[0]:
         batch["labels"] = torch.stack([sample["labels"] for sample in samples])
     if "other" in samples[0]:
-        batch["other"] = torch.tensor([sample["other"] for sample in samples], dtype=torch.int64)
+        batch["other"] = torch.stack([torch.as_tensor(sample["other"], dtype=torch.int64) for sample in samples])
         batch["share"] = torch.tensor([sample["share"] for sample in samples], dtype=torch.float32)
     return batch
 
