@@ -266,7 +266,7 @@ def assemble(
     device.precision = str(recipe.train.precision)
     model = device.place(model)
     facts = {**splits.facts, "teachers": {}}
-    for key, named in task.asks().items():
+    for key, named in task.taught_by().items():
         task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, build_model, device)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))

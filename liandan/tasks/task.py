@@ -75,7 +75,7 @@ class Task:
         arguments = dict(loss or {"name": next(iter(self.losses), "")})
         self.loss_name = arguments.pop("name")
         self.loss_arguments = arguments
-        self.teachers: dict[str, nn.Module] = {}  # what `asks` names, opened while the task trains
+        self.teachers: dict[str, nn.Module] = {}  # what `taught_by` names, opened while the task trains
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
@@ -107,7 +107,7 @@ class Task:
         """({name: SUM over the batch}, {log name: (sum, count)}): the objective is the sum over names of SUM / global count."""
         raise NotImplementedError
 
-    def asks(self) -> dict[str, str]:
+    def taught_by(self) -> dict[str, str]:
         """{recipe key: `run:<run>`} of trained models that the task asks in `prepare`; they come into `teachers`, frozen, by these keys."""
         return {}
 
