@@ -17,6 +17,8 @@ TINY = {task: f"{task}/tiny" for task in TASKS}
 # what makes a task's tiny recipe free of dropout and BatchNorm; a task in the table needs a line here
 PLAIN: dict[str, list[str]] = {
     "image_classification": ["model.dropout=0", "model.norm=false"],
+    "multi_label": ["model.dropout=0", "model.norm=false"],
+    "multi_head": ["model.dropout=0", "model.norm=false"],
     "language_model": ["model.dropout=0"],
     "gan": ["model.dropout=0", "model.norm=none"],
 }

@@ -63,9 +63,8 @@ def train(run: Run) -> str:
 def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None:
     """One step: its samples, what is drawn for them, and as many turns as the task takes."""
     task, model, device, step = parts.task, parts.model, parts.device, state.progress.step
-    for group in state.optimizer.param_groups:
-        group["lr"] = schedule.learning_rate(state.optimizer.defaults["lr"], parts.plan, step)
-    training_mode(parts)
+    schedule.set_rates(state.optimizer, parts.plan, step, state.progress.reduced)
+    parts.training_mode(step)
     device.clock.start()
     batches = cut(task, [device.move(batch) for batch in batches], state.progress.limit)
     with torch.no_grad(), device.autocast():
@@ -79,19 +78,10 @@ def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None
             turn = next(turns, None)
         if turn is None:
             return
-        training_mode(parts)
+        parts.training_mode(step)
         make_turn(parts, state, turn, number)
         state.progress.add(turn.logs)
         number += 1
-
-
-def training_mode(parts: Parts) -> None:
-    """Training mode for what learns; `train()` wakes the BatchNorm and dropout of what is frozen, which then go back to sleep."""
-    if all(module.training is training for module, training in parts.modes):
-        return  # asking is cheaper than setting, which is a step's commonest case
-    parts.model.train()
-    for module in parts.frozen:
-        module.eval()
 
 
 def between_steps(run: Run) -> str | None:
@@ -113,8 +103,10 @@ def between_steps(run: Run) -> str | None:
         logs = {f"train/{name}": value for name, value in progress.take().items()}
         if logs or judged:
             # the step's, not the optimizer's: a run that has just gone on made none yet
-            logs["lr"] = schedule.learning_rate(run.state.optimizer.defaults["lr"], plan, progress.step - 1)
+            logs["lr"] = schedule.learning_rate(run.state.optimizer.defaults["lr"], plan, progress.step - 1, progress.reduced)
             run.row(progress.step, epoch, progress.seconds, {**logs, **parts.device.clock.take(), **judged})
+    if judged:
+        progress.reduced = schedule.judged(progress.reduced, run.state.optimizer.defaults["lr"], plan, judged[plan.best[0]])
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after
     if best or finished or early or progress.step % plan.save_every == 0:

@@ -100,11 +100,11 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
 
 
 def global_counts(parts: Parts, turn: Turn) -> dict[str, float]:
-    """{loss name: count over all micro-batches of all processes}, known before the first backward; at least 1."""
+    """{loss name: count over all micro-batches of all processes}, known before the first backward; 1 where nothing counts."""
     counts = [parts.task.count(batch) for batch in turn.batches]
     names = sorted({name for ours in parts.device.gather([name for c in counts for name in c]) for name in ours})
     totals = parts.device.sum([sum(c.get(name, 0.0) for c in counts) for name in names])
-    return {name: max(1.0, total) for name, total in zip(names, totals, strict=True)}
+    return {name: total or 1.0 for name, total in zip(names, totals, strict=True)}
 
 
 def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], statistics: RunningStatistics) -> Totals:

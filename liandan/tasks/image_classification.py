@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.readers import detect_format, read
-from liandan.tasks import class_figures, metrics, named_metrics
+from liandan.tasks import class_figures, losses, metrics, named_metrics
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task
 
 _SHORT_SIDE_OF_SMALL = 64  # pixels: below this a picture is a symbol, not a photograph
@@ -20,11 +19,6 @@ _STEPS = 800  # a plain-data run is about this long
 _TRIES = 100  # images opened in search of a readable one
 _CANDIDATES = ("timm/mobilenetv3_large_100", "timm/resnet18", "timm/tf_efficientnet_lite0")  # to fine-tune, the best first
 _FROM_SCRATCH = "timm/resnet18"
-
-
-def cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Sum over the batch of the cross entropy, a scalar; logits float (batch, classes), target int64 (batch,)."""
-    return F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction="sum")
 
 
 def _shape(source: Any) -> tuple[int, int]:
@@ -38,13 +32,47 @@ def _shape(source: Any) -> tuple[int, int]:
     raise reasons[0]
 
 
+def of_labels(batch: Batch, value: Callable[[Tensor], Tensor]) -> Tensor:
+    """`value` of each sample's label, float (batch,); of a sample mixed of two, of both labels by their shares (see data.mixing)."""
+    own = value(batch["label"])
+    return own if "other" not in batch else batch["share"] * own + (1 - batch["share"]) * value(batch["other"])
+
+
 class ImageClassification(Task):
     kind = "images"
     inputs = ("image",)
     metrics = ("loss", "accuracy", "top5", "precision", "recall", "f1")
     best = ("val/accuracy", "max")
-    losses: ClassVar = {"cross_entropy": cross_entropy}
     views: ClassVar = {"hflip": lambda image: image.flip(-1), "vflip": lambda image: image.flip(-2)}
+    targets = "one"
+    losses: ClassVar = {
+        "cross_entropy": losses.cross_entropy,
+        "focal": losses.focal,
+        "binary_cross_entropy": losses.one_against_all,
+        "distillation": losses.distillation,
+    }
+
+    def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:
+        super().__init__(loss, labels, data)
+        self.class_weights = self._class_weights(self.loss_arguments.get("class_weights"))
+
+    @classmethod
+    def try_loss(cls, name: str, arguments: Mapping[str, Any]) -> None:
+        weights = arguments.get("class_weights")
+        classes = len(weights) if isinstance(weights, list) else 2
+        tried = cls({"name": name, **arguments}, [str(k) for k in range(classes)], {"class_counts": [1] * classes})
+        logits = torch.zeros(1, classes)
+        tried.each(logits, torch.zeros(1, dtype=torch.int64), logits if name == "distillation" else None)
+
+    def _class_weights(self, given: Any) -> Tensor | None:
+        """float (classes,); `balanced` gives every class the same weight in all: samples / (classes * samples of the class)."""
+        if given == "balanced" and "class_counts" in self.data:
+            counts = torch.tensor(self.data["class_counts"], dtype=torch.float64)
+            there = counts > 0
+            return torch.where(there, counts.sum() / (there.sum() * counts.clamp(min=1)), 0.0)
+        if given == "balanced" or given is None:  # a run that is opened to judge and to predict has no loss to weigh
+            return None
+        return losses.per_class("class_weights", given, torch.zeros(1, len(self.labels or given)))
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool]) -> dict[str, Any] | None:
@@ -85,13 +113,34 @@ class ImageClassification(Task):
     def model_arguments(self) -> dict[str, Any]:
         return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"]}
 
+    def taught_by(self) -> dict[str, str]:
+        return {"loss.teacher": self.loss_arguments["teacher"]} if self.loss_name == "distillation" else {}
+
+    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+        """While the model learns, what its teacher thinks of the same images, mixed and augmented as they are."""
+        return {**batch, "taught": self.teachers["loss.teacher"](batch["image"])} if self.teachers and model.training else batch
+
+    def count(self, batch: Batch) -> dict[str, float]:
+        """Samples, or with class weights the sum of their labels' weights, as torch divides a weighted mean."""
+        if self.class_weights is None:
+            return {"loss": len(batch["index"])}
+        weights = self.class_weights.to(batch["label"].device)
+        return {"loss": float(of_labels(batch, lambda label: weights[label]).sum())}
+
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         logits = model(batch["image"])
-        total = self.losses[self.loss_name](
-            logits.float() if logits.dtype != torch.float64 else logits, batch["label"], **self.loss_arguments
-        )
-        right = (logits.detach().argmax(1) == batch["label"]).sum()
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        total = of_labels(batch, lambda label: self.each(wide, label, batch.get("taught"))).sum()
+        predicted = logits.detach().argmax(1)
+        right = of_labels(batch, lambda label: (predicted == label).float()).sum()
         return {"loss": total}, {"accuracy": (right, len(logits))}
+
+    def each(self, logits: Tensor, label: Tensor, taught: Tensor | None = None) -> Tensor:
+        """The recipe's loss, one value a sample: float (batch, classes), int64 (batch,) -> float (batch,); `taught`: a teacher's logits."""
+        arguments = dict(self.loss_arguments)
+        if self.class_weights is not None:
+            arguments["class_weights"] = self.class_weights
+        return self.losses[self.loss_name](logits, label, *(() if taught is None else (taught,)), **arguments)
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["image"])}

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+TARGETS = {"one": "one class for each image", "several": "any number of classes for each image", "heads": "one class of each head"}
+
 Batch = dict[str, Any]
 Row = dict[str, Any]
 Sums = dict[str, Tensor]
@@ -52,7 +54,11 @@ class Task:
     Args:
         loss: {name, **arguments} of the recipe's loss section, or None for the task's own.
         labels: class names in the order of their indices, or None.
-        data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context.
+        data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context; while it
+            trains also `class_counts`, the training samples of each class.
+
+    Raises:
+        ValueError: arguments of the loss that do not fit the classes.
     """
 
     kind: ClassVar[str]  # the data pipeline that feeds it, a name of data.PIPELINES
@@ -61,6 +67,7 @@ class Task:
     best: ClassVar[tuple[str, str]]  # metric and mode ("min" or "max") by which a checkpoint is best, unless the recipe says otherwise
     losses: ClassVar[Mapping[str, Callable[..., Tensor]]] = {}  # names for the recipe's loss section; keyword arguments are checked
     views: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {}  # names for evaluate.tta: other looks at the same sample
+    targets: ClassVar[str] = ""  # what the data must say of a sample, a key of TARGETS; "" for tasks that do not ask
     couples: ClassVar[str] = ""  # why samples of a batch depend on each other, if they do: law 1 is then the task's own
 
     def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:
@@ -71,6 +78,7 @@ class Task:
         self.loss_arguments = arguments
         self.asked: tuple[str, ...] = self.metrics
         self.tta: tuple[str, ...] = ()
+        self.teachers: dict[str, nn.Module] = {}  # what `taught_by` names, opened while the task trains
 
     @classmethod
     def knows(cls, metric: str) -> bool:
@@ -100,6 +108,10 @@ class Task:
         """A recipe's values for plain data at `path`, or None when this is not data for this task."""
         return None
 
+    @classmethod
+    def try_loss(cls, name: str, arguments: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError for values that a loss of `losses` does not take, as far as can be seen without data."""
+
     def model_arguments(self) -> dict[str, Any]:
         """What the data says the model must be told: {"num_classes": 10, "in_chans": 1}, {"vocab_size": 4096, "context": 128}."""
         raise NotImplementedError
@@ -120,6 +132,10 @@ class Task:
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         """({name: SUM over the batch}, {log name: (sum, count)}): the objective is the sum over names of SUM / global count."""
         raise NotImplementedError
+
+    def taught_by(self) -> dict[str, str]:
+        """{recipe key: `run:<run>`} of trained models that the task asks in `prepare`; they come into `teachers`, frozen, by these keys."""
+        return {}
 
     def frozen_modules(self, model: nn.Module) -> list[nn.Module]:
         """Modules that neither learn nor leave evaluation mode."""
