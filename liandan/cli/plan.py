@@ -64,7 +64,7 @@ def tell(found: Estimate) -> None:
             *([("process", found.base, "the interpreter and its libraries")] if found.base else []),
             *([("kept samples", found.kept, "decoded once, when all are there")] if found.kept else []),
             *kinds,
-            ("overhead", found.overhead, "kernels, their scratch, memory the allocator keeps"),
+            ("overhead", found.overhead.of(step.peak), "kernels, their scratch, memory that the allocator keeps"),
             ("peak", found.total, "predicted"),
         ]
         table([{"": name, "MiB": mib(size), "what": said} for name, size, said in rows], ["", "MiB", "what"])
@@ -102,11 +102,12 @@ def tell_parameters(found: Accounting) -> None:
     """A language model's parameters for a person, and what they take."""
     parts = {name: value for name, value in found.to_json().items() if name in _PARTS and value}
     table([{"": name, "parameters": f"{value:,}", "what": _PARTS[name]} for name, value in parts.items()], ["", "parameters", "what"])
-    print(f"\n{found.total:,} parameters ({found.total / 1e9:.2f} B), {found.active:,} of them ({found.active / 1e9:.2f} B) active for a token")
+    print(f"\n{found.total:,} parameters ({found.total / 1e9:.2f} B)")
+    print(f"{found.active:,} of them ({found.active / 1e9:.2f} B) active for a token")
     print(f"\n{'weights':34s} {'GiB':>9s}")
     for name, size in (("fp32", 4.0), ("bf16", 2.0), ("int8", 1.0), ("4 bit, with a scale for every 32", 4.5 / 8)):
         print(f"{name:34s} {found.total * size / 2**30:9.2f}")
-    print(f"{'training all of it with AdamW, fp32':34s} {found.total * 16 / 2**30:8.2f}  weights, gradients, two moments; activations aside")
+    print(f"{'all of it trained: AdamW in fp32':34s} {found.total * 16 / 2**30:9.2f}  weights, gradients, two moments; no activations")
     print(f"\nkeys and values: {found.cache_numbers * 2 / 1024:,.0f} KiB for each token of a context (bf16)")
 
 

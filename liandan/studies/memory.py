@@ -160,7 +160,7 @@ def footprint(
             living.kind = "average"
             mean = [t.clone() for t in weights] if average else []
             living.kind = "batch"
-            loaded = [resized(mode, batch, size) for size in sizes]
+            loaded = [resized(batch, size) for size in sizes]
             _step(task, twin, learning, loaded, device, living)
             del states, mean
     except _UNCOUNTABLE as error:
@@ -227,8 +227,8 @@ def fake_twin(mode: FakeTensorMode, model: nn.Module) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def resized(mode: FakeTensorMode, batch: Batch, size: int) -> Batch:
-    """A fake batch of `size` samples like those of `batch`; what has an entry a sample is known as in `Task.split`. To be called in `mode`."""
+def resized(batch: Batch, size: int) -> Batch:
+    """A fake batch of `size` samples like those of `batch`, to be called in a fake mode; what has an entry a sample is known as in `Task.split`."""
     n = len(batch["index"])
 
     def like(value: Any) -> Any:
@@ -274,8 +274,8 @@ def with_lora(model: nn.Module) -> None:
     model.requires_grad_(False)
     for module in linear:
         like = module.weight
-        module.lora_a = nn.Parameter(torch.empty(_RANK, module.in_features, dtype=like.dtype, device=like.device))
-        module.lora_b = nn.Parameter(torch.empty(module.out_features, _RANK, dtype=like.dtype, device=like.device))
+        module.lora_a = nn.Parameter(torch.randn(_RANK, module.in_features, dtype=like.dtype, device=like.device) / _RANK)
+        module.lora_b = nn.Parameter(torch.zeros(module.out_features, _RANK, dtype=like.dtype, device=like.device))
         module.register_forward_hook(_adapted)
 
 

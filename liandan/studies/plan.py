@@ -18,9 +18,20 @@ from liandan.runtime.device import Device
 from liandan.studies.measure import Failed, Measured, measure, resident
 from liandan.studies.memory import Footprint, NotApplicable, Uncountable, checkpointed, footprint, with_lora
 
-# What a process takes beside the tensors that live: (part of their peak, bytes). docs/plan.md says what it is and how it was measured.
-OVERHEAD = {"cpu": (0.05, 40 << 20)}
-_ELSEWHERE = (0.05, 0)  # accelerators: an allowance for blocks that cannot be reused; not measured here
+_FIXED = 20 << 20  # bytes a CPU process takes for the code of its kernels and their scratch; docs/plan.md says how it was measured
+_KEPT = 0.3  # of the living tensors' peak, memory that malloc keeps and cannot use again, where it was not measured
+_ELSEWHERE = 0.05  # the same for the caching allocators of accelerators: an allowance, not measured here
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What a process takes beside the tensors that live: `fixed` bytes, and `part` of their peak."""
+
+    fixed: int
+    part: float
+
+    def of(self, peak: int) -> int:
+        return self.fixed + int(self.part * peak)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Estimate:
     Attributes:
         base: resident memory of the interpreter and its libraries, bytes; nothing on an accelerator.
         kept: decoded samples that stay in memory, bytes.
-        overhead: what the process takes beside living tensors, bytes.
+        overhead: what the process takes beside living tensors.
         step: None where the step could not be counted; `reason` says why.
         measured: None where the steps were not made; `reason` says why.
     """
@@ -60,7 +71,7 @@ class Estimate:
     steps: int
     base: int
     kept: int
-    overhead: int = 0
+    overhead: Overhead
     step: Footprint | None = None
     measured: Measured | None = None
     reason: str = ""
@@ -70,7 +81,11 @@ class Estimate:
     @property
     def total(self) -> int | None:
         """The predicted peak in bytes."""
-        return None if self.step is None else self.base + self.kept + self.step.peak + self.overhead
+        return None if self.step is None else self.with_step(self.step.peak)
+
+    def with_step(self, peak: int) -> int:
+        """The predicted peak when `peak` bytes of tensors live in a step."""
+        return self.base + self.kept + peak + self.overhead.of(peak)
 
     @property
     def seconds(self) -> float | None:
@@ -78,12 +93,13 @@ class Estimate:
         return None if self.measured is None else self.measured.steps * self.measured.seconds_per_step
 
     def to_json(self) -> dict[str, Any]:
-        plain = {k: v for k, v in vars(self).items() if k in ("device", "samples", "steps", "base", "kept", "overhead", "reason")}
+        plain = {k: v for k, v in vars(self).items() if k in ("device", "samples", "steps", "base", "kept", "reason")}
         return {
             **plain,
             "precision": self.recipe.train.precision,
             "batch_size": self.recipe.train.batch_size,
             "micro_batch_size": self.recipe.train.micro_batch_size,
+            "overhead": self.step and self.overhead.of(self.step.peak),
             "step": self.step and {**asdict(self.step), "peak": self.step.peak},
             "total": self.total,
             "measured": self.measured and asdict(self.measured),
@@ -91,12 +107,6 @@ class Estimate:
             "largest": [asdict(room) for room in self.rooms],
             "variants": [asdict(variant) for variant in self.variants],
         }
-
-
-def overhead(device: Device, peak: int) -> int:
-    """Bytes that a process is expected to take beside `peak` bytes of living tensors."""
-    part, fixed = OVERHEAD.get(device.kind, _ELSEWHERE)
-    return int(part * peak) + fixed
 
 
 def plan(recipe: Recipe) -> Estimate:
@@ -110,16 +120,16 @@ def plan(recipe: Recipe) -> Estimate:
     base = resident()[0] if device.kind == "cpu" else 0
     parts = assemble.assemble(recipe, device, weights=weights.find(recipe))
     kept = sum(getattr(s, "nbytes", 0) for s in (parts.train, parts.val) if s is not None) if device.kind == "cpu" else 0
-    found = Estimate(parts.recipe, device.name, len(parts.train), parts.plan.steps, base, kept)
+    found = Estimate(parts.recipe, device.name, len(parts.train), parts.plan.steps, base, kept, Overhead(0, _ELSEWHERE))
     room = memory_of(device.name)
     try:
         batch = first_batch(parts)
         count = counter(parts, batch)
         found.step = count(sizes(parts))
-        found.overhead = overhead(device, found.step.peak)
-        fixed = base + kept
-        found.rooms = [Room(n, m, largest(lambda k: whole(device, count([k]), fixed), parts, m)) for n, m in memories(device.name)]
-        found.variants = list(variants(parts, batch, fixed))
+        if device.kind == "cpu":
+            found.overhead = measured_overhead(recipe, parts, count, room)
+        found.rooms = [Room(n, m, largest(lambda k: found.with_step(count([k]).peak), found.samples, m)) for n, m in memories(device.name)]
+        found.variants = list(variants(parts, batch, found))
     except Uncountable as error:
         found.reason = f"the step could not be counted, its memory depends on values: {error}"
     if found.total is not None and found.total > room:
@@ -130,6 +140,27 @@ def plan(recipe: Recipe) -> Estimate:
     except Failed as error:
         found.reason = f"{found.reason}; " * bool(found.reason) + f"the steps that were tried failed: {error}"
     return found
+
+
+def measured_overhead(recipe: Recipe, parts: Parts, count: Callable[..., Footprint], room: int) -> Overhead:
+    """What malloc keeps of this model's tensors: seen in a few steps with smaller micro-batches, as many of them a step as the run has.
+
+    The part is much the same at any size of the batch, and not at all the same from one model to another.
+    """
+    expected, small = Overhead(_FIXED, _KEPT), parts.plan.micro_batch_size
+    while True:
+        small = min(small, max(2, small // 2))
+        micro_batches = [small] * len(sizes(parts))
+        peak = count(micro_batches).peak
+        if peak + expected.of(peak) <= room:
+            break
+        if small <= 2:
+            return expected
+    try:
+        grown = measure(recipe.with_values({"train.batch_size": sum(micro_batches), "train.micro_batch_size": small})).growth
+    except Failed:
+        return expected
+    return Overhead(_FIXED, max(0.0, (grown - _FIXED) / peak - 1))
 
 
 def sizes(parts: Parts) -> list[int]:
@@ -155,11 +186,6 @@ def counter(parts: Parts, batch: dict[str, Any], precision: str | None = None) -
     )  # fmt: skip
 
 
-def whole(device: Device, step: Footprint, fixed: int) -> int:
-    """The predicted peak of the process, or of the device."""
-    return fixed + step.peak + overhead(device, step.peak)
-
-
 def memories(device: str) -> list[tuple[str, int]]:
     """(name, bytes) of the run's device first, then of the others here."""
     names = [device, *(f"cuda:{i}" for i in range(torch.cuda.device_count())), "cpu"]
@@ -174,9 +200,8 @@ def memory_of(device: str) -> int:
     return assemble.available_memory()
 
 
-def largest(total: Callable[[int], int], parts: Parts, memory: int) -> int | None:
-    """The most samples in one micro-batch whose predicted peak is at most `memory`; not more than there are to train on."""
-    limit = len(parts.train)
+def largest(total: Callable[[int], int], limit: int, memory: int) -> int | None:
+    """The most samples in one micro-batch, at most `limit`, whose predicted peak `total` is at most `memory`, to 2 %; None: not one."""
     if total(limit) <= memory:
         return limit
     if total(1) > memory:
@@ -194,13 +219,13 @@ def largest(total: Callable[[int], int], parts: Parts, memory: int) -> int | Non
     return fits
 
 
-def variants(parts: Parts, batch: dict[str, Any], fixed: int) -> Iterator[Variant]:
+def variants(parts: Parts, batch: dict[str, Any], found: Estimate) -> Iterator[Variant]:
     """What each of the usual ways to spare memory would come to, one at a time."""
     ours, micro = sizes(parts), parts.plan.micro_batch_size
 
     def tried(name: str, key: str, count: Callable[..., Footprint], of: list[int], **changes: Any) -> Variant:
         try:
-            return Variant(name, key, whole(parts.device, count(of, **changes), fixed))
+            return Variant(name, key, found.with_step(count(of, **changes).peak))
         except (NotApplicable, Uncountable) as error:
             return Variant(name, key, None, str(error))
 

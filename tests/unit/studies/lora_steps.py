@@ -1,12 +1,15 @@
 """Run as a program: real training steps of a transformers model of SmolLM2-135M's sizes with LoRA, in liandan's engine.
 
-Prints {"predicted": bytes, "measured": bytes}: how far the steps push this process' peak, and what counting said before.
+    python -m tests.unit.studies.lora_steps SAMPLES
+
+Prints {"counted": bytes, "measured": bytes}: what is counted for the tensors of a step, and how far the steps push this process' peak.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from typing import Any
 
 import torch
@@ -21,7 +24,7 @@ from liandan.runtime import assemble
 from liandan.runtime.device import Device
 from liandan.studies.measure import growth
 from liandan.studies.memory import footprint, with_lora
-from liandan.studies.plan import first_batch, overhead, sizes
+from liandan.studies.plan import first_batch, sizes
 from tests.unit.studies.test_experts import SMOLLM2
 
 
@@ -38,11 +41,12 @@ class Logits(nn.Module):
         return self.inner(ids, use_cache=False).logits
 
 
-def main() -> None:
+def main(size: int) -> None:
     recipe = load_recipe(
         find("language_model/tiny"),
-        ["data.text.context=128", "train.batch_size=8", "train.micro_batch_size=4", "train.ema=null", "train.precision=fp32", "train.threads=1"],
-    )
+        ["data.text.context=128", "train.ema=null", "train.precision=fp32", "train.threads=1",
+         f"train.batch_size={size}", f"train.micro_batch_size={size}"],
+    )  # fmt: skip
     base = assemble.assemble(recipe, Device())
     AutoModelForCausalLM.from_config(AutoConfig.for_model(**{**SMOLLM2, "num_hidden_layers": 1, "vocab_size": 64}))  # imports its code
 
@@ -59,11 +63,11 @@ def main() -> None:
         counted = footprint(
             parts.task, parts.model, first_batch(parts), sizes(parts), parts.device, optimizer=(spec.name, spec.arguments)
         )  # fmt: skip
-        return counted.peak + overhead(parts.device, counted.peak)
+        return counted.peak
 
-    _, grown, predicted = growth(train)
-    print(json.dumps({"predicted": predicted, "measured": grown}))
+    _, grown, counted = growth(train)
+    print(json.dumps({"counted": counted, "measured": grown}))
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Parameters from a config.json, against the models that transformers builds from it (on the meta device: no memory) and published totals."""
+"""Parameters from a config.json, against the models that transformers builds from it (on the meta device) and published totals."""
 
 from __future__ import annotations
 

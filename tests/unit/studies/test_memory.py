@@ -68,8 +68,8 @@ def test_what_can_be_worked_out_by_hand() -> None:
     assert found.parameters == found.average == 4 * numbers
     assert found.optimizer == 8 * numbers  # two moments
     assert found.batch == 256 * (WIDTH * 4 + 3 * 8)
-    # the largest moment is the gradient's way back through the second ReLU: both hidden layers are still kept (a ReLU keeps its output, which
-    # is the next layer's input), the gradients after and before it are there, and that of the last layer's weights is made
+    # the largest moment is the gradient's way back through the second ReLU: both hidden layers are still kept (a ReLU keeps its
+    # output, which is the next layer's input), the gradients after and before it are there, and that of the last layer's weights
     hidden, scalars = 256 * WIDTH * 4, 64
     assert 2 * hidden <= found.activations <= 2 * hidden + scalars
     assert 2 * hidden <= found.temporaries <= 2 * hidden + scalars
@@ -191,10 +191,7 @@ def test_a_step_that_depends_on_values_is_said_not_to_be_countable() -> None:
 @pytest.mark.parametrize("slope", [1.0, 7.5, 1e6])
 @pytest.mark.parametrize("memory", [10.0, 300.0, 5e5, 1e12])
 def test_the_largest_batch_fits_and_the_next_one_hardly_would(slope: float, memory: float) -> None:
-    class Data:
-        train = range(1000)
-
-    found = largest(lambda n: int(100 + slope * n), Data(), int(memory))  # type: ignore[arg-type]
+    found = largest(lambda n: int(100 + slope * n), 1000, int(memory))
     if found is None:
         assert 100 + slope > memory
         return
