@@ -228,7 +228,7 @@ def fake_twin(mode: FakeTensorMode, model: nn.Module) -> Any:
 
 
 def resized(batch: Batch, size: int) -> Batch:
-    """A fake batch of `size` samples like those of `batch`, to be called in a fake mode; what has an entry a sample is known as in `Task.split`."""
+    """`size` samples like those of `batch`, made in the mode that is entered; what has an entry a sample is known as in `Task.split`."""
     n = len(batch["index"])
 
     def like(value: Any) -> Any:

@@ -20,6 +20,7 @@ from liandan.studies.memory import Footprint, NotApplicable, Uncountable, checkp
 
 _FIXED = 20 << 20  # bytes a CPU process takes for the code of its kernels and their scratch; docs/plan.md says how it was measured
 _KEPT = 0.3  # of the living tensors' peak, memory that malloc keeps and cannot use again, where it was not measured
+_MOST = 0.6  # larger than any that was seen where tensors, not libraries, fill the process
 _ELSEWHERE = 0.05  # the same for the caching allocators of accelerators: an allowance, not measured here
 
 
@@ -160,7 +161,8 @@ def measured_overhead(recipe: Recipe, parts: Parts, count: Callable[..., Footpri
         grown = measure(recipe.with_values({"train.batch_size": sum(micro_batches), "train.micro_batch_size": small})).growth
     except Failed:
         return expected
-    return Overhead(_FIXED, max(0.0, (grown - _FIXED) / peak - 1))
+    part = min(max(0.0, (grown - _FIXED) / peak - 1), _MOST)  # of a small model the libraries' own memory is the larger part
+    return Overhead(max(_FIXED, int(grown - (1 + part) * peak)), part)
 
 
 def sizes(parts: Parts) -> list[int]:
