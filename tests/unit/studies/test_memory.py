@@ -110,8 +110,8 @@ def torchs_own_peak(model: nn.Module, x: Tensor, y: Tensor) -> int:
 def networks() -> Iterator[Any]:
     yield pytest.param(mlp, (WIDTH,), id="mlp")
     timm = pytest.importorskip("timm")
-    for name in ("resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_100"):
-        yield pytest.param(functools.partial(timm.create_model, name, num_classes=CLASSES), (3, 224, 224), id=name)
+    for name, arguments in {"resnet18": {}, "vit_tiny_patch16_224": {"depth": 3}}.items():
+        yield pytest.param(functools.partial(timm.create_model, name, num_classes=CLASSES, **arguments), (3, 224, 224), id=name)
 
 
 @pytest.mark.parametrize(("build", "shape"), list(networks()))
@@ -157,10 +157,10 @@ def test_counting_takes_no_memory() -> None:
 
 def test_checkpointing_spares_activations_and_needs_blocks() -> None:
     timm = pytest.importorskip("timm")
-    model, n = timm.create_model("vit_tiny_patch16_224"), 4
+    model, n = timm.create_model("vit_tiny_patch16_224", depth=4), 4
     batch = {"index": torch.arange(n), "rng": 1, "x": torch.zeros(n, 3, 224, 224), "y": torch.zeros(n, dtype=torch.int64)}
     plain, spared = counted(model, batch, [16], Device()), counted(model, batch, [16], Device(), change=checkpointed)
-    assert spared.activations < 0.4 * plain.activations and spared.peak < plain.peak
+    assert spared.activations < 0.5 * plain.activations and spared.peak < plain.peak
     with pytest.raises(NotApplicable, match="blocks"):
         counted(mlp(), batch_of(4), [4], Device(), change=checkpointed)
 
@@ -177,7 +177,7 @@ def test_lora_learns_what_its_paper_says() -> None:
 
 def test_bfloat16_halves_what_a_network_keeps() -> None:
     timm = pytest.importorskip("timm")
-    model, n = timm.create_model("vit_tiny_patch16_224"), 2
+    model, n = timm.create_model("vit_tiny_patch16_224", depth=4), 2
     batch = {"index": torch.arange(n), "rng": 1, "x": torch.zeros(n, 3, 224, 224), "y": torch.zeros(n, dtype=torch.int64)}
     plain, half = (counted(model, batch, [8], Device("cpu", precision)).activations for precision in ("fp32", "bf16"))
     assert 0.4 * plain < half < 0.85 * plain
