@@ -80,7 +80,11 @@ class UnsafeWeights(WeightsError):
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, or of all safetensors files of a folder, by name, on the CPU, as they stand in the file. Raises UnsafeWeights, WeightsError."""
+    """The tensors of a weights file, or of all safetensors files of a folder, by name, on the CPU, as they stand there.
+
+    Raises:
+        UnsafeWeights, WeightsError.
+    """
     path = Path(path)
     if path.is_dir() and (parts := sorted(path.glob("*.safetensors"))):
         return {name: tensor for part in parts for name, tensor in _read_safetensors(part).items()}

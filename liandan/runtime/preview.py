@@ -10,7 +10,7 @@ import torch
 from liandan import tasks
 from liandan.data.errors import DataError
 from liandan.recipe import Recipe
-from liandan.runtime.assemble import fit_pipeline, make_loader, read_splits
+from liandan.runtime.assemble import fit_pipeline, make_loader, make_sampling, read_splits
 from liandan.runtime.device import Device
 
 
@@ -31,7 +31,8 @@ def first_samples(recipe: Recipe, count: int) -> tuple[np.ndarray, list[str]]:
         raise DataError(f"expected a task of images, got {recipe.task}: {task.kind} has no pictures to show")
     train = read_splits(recipe).train
     pipeline = fit_pipeline(recipe, task, train)
-    loader = make_loader(recipe.with_values({"data.workers": 0}), pipeline.samples(train, training=True), Device("cpu"))
+    here = recipe.with_values({"data.workers": 0})
+    loader = make_loader(here, pipeline.samples(train, training=True), Device("cpu"), make_sampling(recipe, train))
     size = int(recipe.train.batch_size)
     images: list[torch.Tensor] = []
     indices: list[int] = []

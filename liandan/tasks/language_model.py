@@ -60,7 +60,7 @@ class LanguageModel(Task):
             },
             "model": {"name": "liandan/gpt", "n_layer": layers, "n_head": width // 32, "width": width},
             "optimizer": {"name": "adamw", "lr": 2e-3, "betas": [0.9, 0.95], "weight_decay": 0.1},
-            "schedule": {"name": "cosine", "final": 0.1, "warmup": {"steps": max(20, steps // 20)}},
+            "schedule": {"name": "cosine", "min_lr_ratio": 0.1, "warmup": {"steps": max(20, steps // 20)}},
             "train": {"duration": {"steps": steps}, "batch_size": batch_size, "clip_norm": 1.0},
             "evaluate": {"every": {"steps": max(1, steps // 5)}},
             "checkpoint": {"every": {"steps": max(1, steps // 10)}},
