@@ -48,7 +48,7 @@ class SFT(Task):
             "data": {"train": str(path), "val": {"hold_out": 0.1}, "text": text},
             "model": asked,
             "optimizer": optimizer,
-            "schedule": {"name": "cosine", "final": 0.1, "warmup": {"steps": max(10, steps // 20)}},
+            "schedule": {"name": "cosine", "min_lr_ratio": 0.1, "warmup": {"steps": max(10, steps // 20)}},
             "train": {"duration": {"steps": steps}, "batch_size": batch_size, "clip_norm": 1.0},
             "evaluate": {"every": {"steps": every}},
             "checkpoint": {"every": {"steps": every}},
