@@ -104,7 +104,7 @@ class ChatPipeline:
         return {"vocab_size": self.tokenizer.vocab_size, "context": self.context, "stops": list(self.template.stops)}
 
     def transformers_files(self) -> dict[str, Any]:
-        """{file name: JSON} that transformers reads besides the model's own: tokenizer, chat template, and the tokens that end an answer."""
+        """{file name: JSON} that transformers reads besides the model's own: tokenizer, template, the tokens that end an answer."""
         ends = self.template.stops
         special = {"eos_token": self.decode(ends[:1]), **self.template.special}
         files = self.tokenizer.transformers_files(self.context, special, self.template.jinja)

@@ -90,7 +90,8 @@ def to_transformers(model: nn.Module) -> Any:
     except ImportError as error:
         raise ModelError(f'a folder of transformers needs transformers ({error}): pip install "liandan[text]"') from error
     tensors, config = to_llama(model.state_dict(), model.config)
-    made = LlamaForCausalLM(LlamaConfig(**config)).to(model.embedding.weight.dtype)
+    made: Any = LlamaForCausalLM(LlamaConfig(**config, dtype=model.embedding.weight.dtype))
+    made.to(model.embedding.weight.dtype)
     lost = made.load_state_dict(tensors, strict=False)
     if lost.unexpected_keys or set(lost.missing_keys) - ({"lm_head.weight"} if config["tie_word_embeddings"] else set()):
         raise ModelError(f"transformers' Llama has other tensors than this model: {lost}")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
 from liandan.models import sampling
 from liandan.models.sampling import GREEDY, Sampling
-from liandan.tasks.language_model import next_token
 from liandan.tasks import text_metrics
+from liandan.tasks.language_model import next_token
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
 
 _NOTHING = -100  # a target that is given or is padding
@@ -114,7 +114,7 @@ class SFT(Task):
         return [{**row, "scores": score} for row, score in zip(rows, scores, strict=True)], found
 
     def answered(self, model: nn.Module, pipeline: Any, samples: Any, world: World, count: int, limit: int) -> Iterator[dict[str, str]]:
-        """{"name", "question", "expected", "answer"} of the last turn of each of the first `count` conversations, what came before it given."""
+        """{"name", "question", "expected", "answer"} of the last turn of the first `count` conversations, what came before it given."""
         for i in range(count):
             *given, expected = samples.source.messages(i)
             prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])

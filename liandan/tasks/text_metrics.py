@@ -1,13 +1,12 @@
 """Judging written answers against expected ones: ROUGE and BLEU by two definitions, and exact match.
 
-standard     What the measures mean. ROUGE (Lin, "ROUGE", 2004): F1 over n-gram counts and over the longest common subsequence, of words in
-             lower case without punctuation; a text's score is its own, a split's the mean. BLEU (Papineni et al., 2002; Post, "A call for
-             clarity in reporting BLEU scores", 2018) of a whole split. Chinese and Japanese count by characters, other languages by words.
-compatible   What LLaMA-Factory prints, to compare with its figures: ROUGE over sets of jieba's words, so that repeating a word costs
-             nothing; BLEU over single characters in any language, the mean of the samples', so that letters two texts share count as likeness.
+standard     What the measures mean. ROUGE (Lin, "ROUGE", 2004): F1 over n-gram counts, and over the longest common subsequence, of words
+             in lower case without punctuation; the mean over answers. BLEU (Papineni et al., 2002; Post, "A call for clarity in reporting
+             BLEU scores", 2018): of all answers together. Chinese and Japanese count by characters, other languages by words.
+compatible   What LLaMA-Factory prints, to compare with its figures: ROUGE over sets of n-grams of jieba's words, so that repeating them
+             costs nothing; BLEU over single characters in any language, so that letters in common are likeness; the mean over answers.
 
-All are percentages except exact match, a fraction. The figures are those of kept libraries: rouge-score and sacrebleu; rouge-chinese, jieba
-and nltk.
+All are percentages, and exact match a fraction. rouge-score and sacrebleu, rouge-chinese, jieba and nltk do the counting.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def judge(answers: Sequence[str], expected: Sequence[str]) -> tuple[list[dict[st
     ]
     if not rows:
         return [], {}
-    whole = {name: fmean(row["standard"][name] for row in rows) for name in ROUGE}
+    whole: dict[str, float] = {name: fmean(row["standard"][name] for row in rows) for name in ROUGE}
     whole["bleu-4"] = _bleu().corpus_score([spaced(answer) for answer in answers], [[spaced(wanted) for wanted in expected]]).score
     whole |= {f"{name}-compatible": fmean(row["compatible"][name] for row in rows) for name in MEASURES}
     return rows, {**whole, "exact_match": fmean(row["exact_match"] for row in rows)}
@@ -67,7 +66,7 @@ def compatible(answer: str, expected: str) -> dict[str, float]:
     ours, theirs = (" ".join(cut(text)) for text in (answer, expected))
     if ours.split() and theirs.split():
         (found,) = rouge.get_scores(ours, theirs)
-        scores = {name: round(100 * found[name]["f"], 4) for name in ROUGE}
+        scores: dict[str, float] = {name: round(100 * found[name]["f"], 4) for name in ROUGE}
     else:
         scores = dict.fromkeys(ROUGE, 0.0)
     return {**scores, "bleu-4": round(100 * float(bleu([list(expected)], list(answer), smoothing_function=smoothing)), 4)}
@@ -112,7 +111,7 @@ def _compatible() -> tuple[Any, Any, Any, Any]:
     except ImportError as error:
         raise _lacking(error) from error
     jieba.setLogLevel(logging.WARNING)
-    words = jieba.Tokenizer()
+    words: Any = jieba.Tokenizer()
     with tempfile.TemporaryDirectory() as private:  # its cache would lie in the machine's own, where anyone can put another
         words.tmp_dir = private
         words.initialize()

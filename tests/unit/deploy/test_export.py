@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -19,7 +20,12 @@ from liandan.models import adapter
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-PAIRS = [("白日依山盡？", "黃河入海流。"), ("欲窮千里目？", "更上一層樓。"), ("Who wrote it?", "Wang Zhihuan."), ("床前明月光？", "疑是地上霜。")]
+PAIRS = [
+    ("白日依山盡？", "黃河入海流。"),
+    ("欲窮千里目？", "更上一層樓。"),
+    ("Who wrote it?", "Wang Zhihuan."),
+    ("床前明月光？", "疑是地上霜。"),
+]
 MESSAGES = [
     {"role": "system", "content": "你是詩人。"}, {"role": "user", "content": PAIRS[0][0]}, {"role": "assistant", "content": PAIRS[0][1]},
     {"role": "user", "content": PAIRS[2][0]},
@@ -36,6 +42,8 @@ data: {{train: {data}, val: {data}, text: {{tokenizer: auto, vocab_size: 300, co
 model: {model}
 optimizer: {{name: adamw, lr: 0.02}}
 train: {{duration: {{steps: {steps}}}, batch_size: 4, precision: {precision}, threads: 1}}
+evaluate: {{every: {{steps: 1000}}}}
+checkpoint: {{every: {{steps: 1000}}}}
 run: {{dir: {run}}}
 device: cpu
 """
@@ -120,6 +128,29 @@ def test_transformers_asks_and_answers_alike(trained: Callable[[str], api.Run], 
     (ours,) = run.predict([MESSAGES[1]["content"]])
     assert answer == ours["text"]
     assert kind != "gpt" or answer == PAIRS[0][1]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_model_that_only_learned_to_write_goes_without_a_template(tmp_path: Path, tokens: bool) -> None:
+    """From text with its tokenizer; from tokens without one."""
+    data = tmp_path / ("ids.npy" if tokens else "詩.txt")
+    if tokens:
+        np.save(data, np.arange(400, dtype=np.uint16) % 50)
+    else:
+        data.write_text("".join(f"{q}{a}\n" for q, a in PAIRS) * 20, encoding="utf-8")
+    short = {"data.train": str(data), "train.duration.steps": 2, "evaluate.every.steps": 2, "train.threads": 1}
+    run = api.train("language_model/tiny", {**short, "run.dir": str(tmp_path / "run")})
+    told = run.export("hf", tmp_path / "out")
+    assert told["largest_difference"] < 1e-4 and told["tokens"] > 4
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        assert torch.allclose(theirs(ids).logits, run.opened.model(ids), atol=1e-4)
+    assert (tmp_path / "out" / "tokenizer.json").exists() is not tokens
+    if not tokens:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+        assert tokenizer(PAIRS[0][0])["input_ids"] == run.opened.pipeline.encode(PAIRS[0][0]).tolist()
+        assert tokenizer.decode(tokenizer(PAIRS[2][1])["input_ids"]) == PAIRS[2][1] and tokenizer.chat_template is None
 
 
 def test_answers_are_judged_beside_the_numbers_of_training(trained: Callable[[str], api.Run]) -> None:

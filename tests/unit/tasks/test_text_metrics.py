@@ -27,7 +27,7 @@ ENGLISH = [
     ("one two", "three four five six seven"),
     ("to be or not to be to be", "to be or not to be"),
 ]
-WORDS = st.lists(st.sampled_from("red green blue one two".split()), min_size=1, max_size=12).map(" ".join)
+WORDS = st.lists(st.sampled_from(["red", "green", "blue", "one", "two"]), min_size=1, max_size=12).map(" ".join)
 
 
 @pytest.mark.parametrize(("answer", "expected", "printed"), PRINTED)
