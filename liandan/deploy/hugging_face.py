@@ -5,6 +5,8 @@ Proven by loading it again, as others will: the same logits on the same tokens, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def write(run: OpenRun, folder: Path) -> dict[str, Any]:
     with torch.no_grad():
         before = run.model(ids)
     run.merge_adapter()
-    run.to_transformers().save_pretrained(folder)
+    with _no_bars():
+        run.to_transformers().save_pretrained(folder)
     base = run.layout.base / _GENERATION  # how its makers meant it to be sampled
     if _GENERATION in files and base.is_file():
         files[_GENERATION] = {**store.read_json(base), **files[_GENERATION]}
@@ -56,7 +59,8 @@ def _tokens(run: OpenRun, has_tokenizer: bool) -> Tensor:
 def _prove(run: OpenRun, folder: Path, ids: Tensor, before: Tensor, has_tokenizer: bool) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    again = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
+    with _no_bars():
+        again = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
     with torch.no_grad():
         after = again(ids).logits
     difference, largest = float((after.double() - before.double()).abs().max()), float(before.abs().max())
@@ -74,3 +78,17 @@ def _prove(run: OpenRun, folder: Path, ids: Tensor, before: Tensor, has_tokenize
         if list(asked) != wanted:
             raise Unfaithful(f"transformers does not make the same tokens of a question: {list(asked)[:12]}, the run {wanted[:12]}")
     return {"largest_difference": difference, "tokens": ids.shape[1]}
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without transformers' progress bars, for which there is too little to wait."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -56,7 +56,7 @@ def judge(answers: Sequence[str], expected: Sequence[str]) -> tuple[list[dict[st
 def standard(answer: str, expected: str) -> dict[str, float]:
     """{measure: percent} of one answer; its BLEU counts n-grams only as long as the answer has room for."""
     found = _rouge().score(expected, answer)
-    scores = {name: 100 * found[theirs].fmeasure for name, theirs in _THEIRS.items()}
+    scores = {name: 100.0 * found[theirs].fmeasure for name, theirs in _THEIRS.items()}
     return {**scores, "bleu-4": _bleu().sentence_score(spaced(answer), [spaced(expected)]).score}
 
 
