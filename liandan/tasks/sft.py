@@ -109,6 +109,8 @@ class SFT(Task):
         self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int
     ) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """The last question of each conversation, answered by the most likely tokens, with its `scores`; see text_metrics."""
+        if limit:
+            text_metrics.load()  # what is lacking is told before answers are written, which may take minutes
         rows = list(self.answered(model, pipeline, samples, world, min(limit, len(samples)), _ANSWER))
         scores, found = text_metrics.judge([row["answer"] for row in rows], [row["expected"] for row in rows])
         return [{**row, "scores": score} for row, score in zip(rows, scores, strict=True)], found

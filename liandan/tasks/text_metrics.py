@@ -53,6 +53,12 @@ def judge(answers: Sequence[str], expected: Sequence[str]) -> tuple[list[dict[st
     return rows, {**whole, "exact_match": fmean(row["exact_match"] for row in rows)}
 
 
+def load() -> None:
+    """Load the libraries that judge; raises DataError where one is not installed."""
+    for library in (_rouge, _bleu, _compatible):
+        library()
+
+
 def standard(answer: str, expected: str) -> dict[str, float]:
     """{measure: percent} of one answer; its BLEU counts n-grams only as long as the answer has room for."""
     found = _rouge().score(expected, answer)

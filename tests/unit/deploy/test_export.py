@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from safetensors import safe_open
 
 from liandan import api
 from liandan.data import tokenizer as tokenizers
+from liandan.data.errors import DataError
 from liandan.deploy.export import ExportError, Unfaithful
 from liandan.models import adapter
+from liandan.tasks import text_metrics
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -153,7 +156,7 @@ def test_a_model_that_only_learned_to_write_goes_without_a_template(tmp_path: Pa
         assert tokenizer.decode(tokenizer(PAIRS[2][1])["input_ids"]) == PAIRS[2][1] and tokenizer.chat_template is None
 
 
-def test_answers_are_judged_beside_the_numbers_of_training(trained: Callable[[str], api.Run]) -> None:
+def test_answers_are_judged_beside_the_numbers_of_training(trained: Callable[[str], api.Run], monkeypatch: Any) -> None:
     """A model that knows its answers by heart is told so, and metrics.json stays what training wrote."""
     run = trained("gpt")
     folder = run.layout.evaluation("val")
@@ -166,6 +169,12 @@ def test_answers_are_judged_beside_the_numbers_of_training(trained: Callable[[st
     rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(row["question"], row["expected"], row["answer"]) for row in rows] == [(q, a, a) for q, a in PAIRS]
     assert all(row["scores"]["exact_match"] for row in rows) and rows[0]["name"] == "qa.json:1"
+    with monkeypatch.context() as lacking:
+        lacking.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
+        text_metrics._bleu.cache_clear()
+        with pytest.raises(DataError, match=r'judging answers needs sacrebleu.*: pip install "liandan\[text\]"; or .* --answers 0'):
+            run.evaluate()
+        assert run.evaluate(answers=0) == silent
     run.evaluate(answers=3)
     assert len((folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     told = json.loads((folder / "answers.json").read_text())
