@@ -51,14 +51,27 @@ class Run:
         return self._opened
 
     def evaluate(
-        self, data: str | None = None, *, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = ()
+        self,
+        data: str | None = None,
+        *,
+        split: str = "val",
+        batch_size: int | None = None,
+        tta: Sequence[str] = (),
+        answers: int = 200,
     ) -> dict[str, float]:
         """{"<split>/<metric>": value} of the run's own split, or of the data at a path; writes evaluation/<split>/.
 
         Args:
             tta: views each prediction is averaged over beside the sample itself, such as hflip; the split is then called <split>-tta.
+            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
         """
-        return self.opened.evaluate(data, split, batch_size, tta)
+        return self.opened.evaluate(data, split, batch_size, tta, answers=answers)
+
+    def export(self, format: str, out: str | Path | None = None) -> dict[str, Any]:
+        """Write the run in a format that other programs read, into its export/ or into `out`; where it is and what proves it."""
+        from liandan.deploy.export import export
+
+        return export(self.layout, format, None if out is None else Path(out))
 
     def predict(self, inputs: Iterable[str], *, every: float = 0.0) -> Iterator[dict[str, Any]]:
         """One result for each file, file in a folder, frame of a video, or prompt; an unreadable one gets `error` and stops nothing.

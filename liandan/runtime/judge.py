@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -50,6 +51,17 @@ def evaluate_split(layout: Layout, judged: Judged, loader: Loader, split: str, b
             layout, split, {**found, **facts}, notes=task.notices(), figures=list(figures), tables=tables,
             mistakes=pictured(rows, task, loader),
         )  # fmt: skip
+    return {f"{split}/{name}": value for name, value in found.items()}
+
+
+def answer_split(layout: Layout, judged: Judged, pipeline: Any, samples: Any, split: str, limit: int) -> dict[str, float]:
+    """Judge what a model writes for at most `limit` samples of a split; write answers.jsonl and answers.json into evaluation/<split>/, if
+    its task is to write. metrics.json stays what training wrote. Not collective."""
+    rows, found = judged.task.answers(judged.model, pipeline, samples, judged.device, limit)
+    if rows:
+        folder = layout.evaluation(split)
+        store.write_text_atomic(folder / "answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        store.write_json_atomic(folder / "answers.json", {**found, "answers": len(rows), "samples": len(samples)})
     return {f"{split}/{name}": value for name, value in found.items()}
 
 

@@ -17,13 +17,14 @@ from liandan.data.image_files import usable
 from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
 from liandan.data.video import frames, is_video
+from liandan.models import adapter, huggingface
 from liandan.models.weights import load_weights
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
 from liandan.runtime import assemble, weights
 from liandan.runtime.device import Device
-from liandan.runtime.judge import evaluate_split
+from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import make_plan
 from liandan.tasks import Task
 
@@ -56,15 +57,16 @@ class OpenRun:
     checkpoint: Path
 
     def evaluate(
-        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = ()
+        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0
     ) -> dict[str, float]:
         """Judge a split of the recipe, or the data at `path`; writes evaluation/<split>/.
 
         Args:
             tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
+            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
 
         Returns:
-            {"<split>/<metric>": value}, for a split of the recipe the numbers training printed.
+            {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
 
         Raises:
             RunError: the recipe has no such split, or its task no such view. DataError: the data is missing or not what it was.
@@ -90,12 +92,21 @@ class OpenRun:
         loader = assemble.make_loader(self.recipe, samples, self.device)
         plan = make_plan(self.recipe, self.task, len(samples))
         if not tta:
-            return evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
+            found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
+            return {**found, **answer_split(self.layout, self, self.pipeline, samples, split, answers)}
         own, self.task.tta = self.task.tta, tuple(tta)
         try:
             return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
         finally:
             self.task.tta = own
+
+    def merge_adapter(self) -> None:
+        """Make the run's adapter, if it has one, part of the model's weights."""
+        adapter.merge(self.model)
+
+    def to_transformers(self) -> Any:
+        """The model, merged, as transformers' own module; raises ModelError if it has none such."""
+        return huggingface.to_transformers(self.model)
 
     @property
     def sees(self) -> bool:

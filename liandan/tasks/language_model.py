@@ -93,7 +93,8 @@ class LanguageModel(Task):
         nll, tokens = math.fsum(r["nll"] for r in rows), sum(r["tokens"] for r in rows)
         octets = sum(r["bytes"] for r in rows)
         loss = nll / tokens
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": nll / math.log(2) / octets}
+        bits = nll / math.log(2) / octets if octets else math.nan  # tokens without a tokenizer: nobody knows their length
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": bits}
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         return [{"next": token} for token in outputs["logits"][:, -1].argmax(-1).tolist()]
@@ -106,6 +107,8 @@ class LanguageModel(Task):
         ]
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
+        if pipeline.tokenizer is None:  # there is nothing to write with
+            return {}
         start = pipeline.encode("\n").tolist()
         return {".txt": "\n\n".join(self._continue(model, pipeline, start, mix(seed, i), world).strip("\n") for i in range(_SHOWN)) + "\n"}
 

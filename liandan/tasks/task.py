@@ -192,6 +192,15 @@ class Task:
         """Samples worth a look, the worst first: `index`, and words and numbers to show beside it."""
         return []
 
+    def answers(
+        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int
+    ) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """What the model writes for at most `limit` samples of a split, judged: one JSON row an answer, and {metric: value} of them all.
+
+        Beside the metrics of `summary`, for it takes long. Nothing for tasks that write none.
+        """
+        return [], {}
+
     # -- using ------------------------------------------------------------------------------------------------------------
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Predictions as a person or a program wants them, one a sample."""
