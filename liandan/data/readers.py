@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from liandan.data.class_folders import read_class_folders
-from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
+from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.errors import DataError, suggest
 from liandan.data.files import hidden, walk
 from liandan.data.idx import find_images, read_idx
 from liandan.data.image_files import is_image, usable
 from liandan.data.image_folder import read_image_folder
+from liandan.data.labeled_text import looks_like_labeled_text, read_labeled_text
+from liandan.data.rows import SUFFIXES
 from liandan.data.text import read_text
 from liandan.data.tokens import read_tokens
 
@@ -24,6 +26,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "text": read_text,
     "tokens": read_tokens,
     "conversations": read_conversations,
+    "labeled_text": read_labeled_text,
 }
 
 _EXPECTED = """  class_folders  a folder with a folder of images for each class
@@ -31,7 +34,8 @@ _EXPECTED = """  class_folders  a folder with a folder of images for each class
   idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
   text           a .txt file, or a folder of them
   tokens         a .npy or .bin file of token ids
-  conversations  questions with their answers: .json, .jsonl, .csv or .parquet in the shape of alpaca, sharegpt, messages or prompt"""
+  conversations  questions with their answers: .json, .jsonl, .csv or .parquet in the shape of alpaca, sharegpt, messages or prompt
+  labeled_text   texts with a label each: .json, .jsonl, .csv or .parquet with the keys text and label"""
 
 
 def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
@@ -72,7 +76,7 @@ def _looks_like(path: Path) -> str | None:
         if path.name.removesuffix(".gz").endswith("idx3-ubyte"):
             return "idx"
         if path.suffix.lower() in SUFFIXES:
-            return "conversations" if looks_like_conversations(path) else None
+            return _of_rows(path)
         return {".txt": "text", ".npy": "tokens", ".bin": "tokens"}.get(path.suffix.lower())
     if not path.is_dir():
         return None
@@ -83,6 +87,13 @@ def _looks_like(path: Path) -> str | None:
         return "class_folders"
     if any(is_image(entry.name) for entry in inside):
         return "images"
-    if any(entry.suffix.lower() in SUFFIXES for entry in inside) and looks_like_conversations(path):
-        return "conversations"
+    if any(entry.suffix.lower() in SUFFIXES for entry in inside) and (found := _of_rows(path)):
+        return found
     return "text" if any(f.relative.lower().endswith(".txt") for f in walk(path)) else None
+
+
+def _of_rows(path: Path) -> str | None:
+    """The format of a file of rows, or of the only one in a folder, by the keys of its first row."""
+    if looks_like_conversations(path):
+        return "conversations"
+    return "labeled_text" if looks_like_labeled_text(path) else None

@@ -12,7 +12,7 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -80,7 +80,7 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     """Copy the tensors of a file into the parameters and buffers of the same name, keeping the model's types and devices.
 
     Args:
-        model: changed in place; on an error, not at all.
+        model: changed in place; on an error, not at all. Its `own_name`, if it has one, is given the names it does not know.
         path: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar holding a state_dict, bare or under one of WRAPPERS; PREFIXES are dropped.
         skip_head: a classifier of another number of classes keeps its initialization and is reported; False: it is an error.
 
@@ -90,7 +90,7 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     """
     path = Path(path)
     own = model.state_dict()
-    found = _unprefixed(read_weights(path), own, path)
+    found = _renamed(read_weights(path), own, path, getattr(model, "own_name", str))
     heads = tuple(f"{name}." for name in classifiers(model))
     report = Report(unexpected=[n for n in found if n not in own])
     for name, tensor in own.items():
@@ -149,12 +149,13 @@ def _some(names: Mapping[str, Any]) -> str:
     return ", ".join([*list(names)[:2], *(["..."] if len(names) > 2 else [])])
 
 
-def _unprefixed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _renamed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path, own_name: Callable[[str], str]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for full, tensor in found.items():
         name = full
         while name not in own and name.startswith(PREFIXES):  # a model may have a module of that name
             name = name.partition(".")[2]
+        name = name if name in own else own_name(name)
         if name in renamed:
             raise WeightsError(f"{path}: {name} is there twice, with and without {' or '.join(PREFIXES)}; save one model a file")
         renamed[name] = tensor

@@ -13,6 +13,7 @@ TASKS = {
     "image_classification": "liandan.tasks.image_classification:ImageClassification",
     "language_model": "liandan.tasks.language_model:LanguageModel",
     "sft": "liandan.tasks.sft:SFT",
+    "text_classification": "liandan.tasks.text_classification:TextClassification",
     "gan": "liandan.tasks.gan:Gan",
 }
 

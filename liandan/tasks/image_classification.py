@@ -84,7 +84,7 @@ class ImageClassification(Task):
         return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"]}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        logits = model(batch["image"])
+        logits = self.forward(model, batch)["logits"]
         total = self.losses[self.loss_name](
             logits.float() if logits.dtype != torch.float64 else logits, batch["label"], **self.loss_arguments
         )
