@@ -67,6 +67,11 @@ class Report:
     unexpected: list[str] = field(default_factory=list)  # in the file alone; ignored
     reinitialized: list[str] = field(default_factory=list)  # the head, for another number of classes; as initialized
 
+    @property
+    def fresh(self) -> list[str]:
+        """Tensors of the model that the file did not fill."""
+        return self.missing + self.reinitialized
+
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
         for what in ("reinitialized", "missing", "unexpected"):
@@ -155,7 +160,7 @@ def _renamed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path, ow
         name = full
         while name not in own and name.startswith(PREFIXES):  # a model may have a module of that name
             name = name.partition(".")[2]
-        name = name if name in own else own_name(name)
+        name = own_name(name) if name not in own and own_name(name) in own else name
         if name in renamed:
             raise WeightsError(f"{path}: {name} is there twice, with and without {' or '.join(PREFIXES)}; save one model a file")
         renamed[name] = tensor
