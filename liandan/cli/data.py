@@ -20,7 +20,7 @@ app = typer.Typer(help="Data: check, list, get.", no_args_is_help=True, rich_mar
 
 @app.command("check")
 def check(
-    path: str = typer.Argument(help="A folder of images or a text file."),
+    path: str = typer.Argument(help="A folder of images, a text file, or a file of labeled texts."),
     format: str = typer.Option(None, "--format"),
     as_json: bool = JSON,
 ) -> None:

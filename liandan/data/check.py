@@ -13,6 +13,7 @@ import numpy as np
 from liandan.data.errors import Unreadable
 from liandan.data.image_files import ImageFiles
 from liandan.data.images import decode, probe
+from liandan.data.labeled_text import LabeledText
 from liandan.data.text import TextSource
 from liandan.data.tokens import TokenSource
 
@@ -31,7 +32,7 @@ class Report:
         conflicts: those of them whose members have different classes.
         ignored: files that are hidden or no images.
         empty_classes: class folders without an image.
-        text: characters, bytes, documents, encodings; of text only.
+        text: characters, bytes, documents, encodings; of labeled texts, their lengths in characters; of text only.
         faults: sentences; a person should act on each. Non-empty means judged bad.
         notes: sentences worth knowing.
     """
@@ -60,6 +61,8 @@ def check(source: Any) -> Report:
     report = Report(str(source.path), source.format, len(source))
     if isinstance(source, TextSource):
         _check_text(source, report)
+    elif isinstance(source, LabeledText):
+        _check_labeled_text(source, report)
     elif isinstance(source, TokenSource):
         report.text = {"tokens": len(source), "vocab_size": source.vocab_size}
     else:
@@ -125,6 +128,28 @@ def _judge_images(report: Report) -> None:
     filled = [n for n in report.classes.values() if n]
     if filled and max(filled) > 10 * min(filled):
         report.notes.append(f"classes are uneven, {min(filled)} to {max(filled)} images: accuracy favors the large ones, look at macro f1")
+
+
+def _check_labeled_text(source: LabeledText, report: Report) -> None:
+    same: dict[str, list[int]] = {}
+    for i, text in enumerate(source.texts):
+        same.setdefault(text, []).append(i)
+    groups = [group for group in same.values() if len(group) > 1]
+    report.duplicates = [[source.name(i) for i in group] for group in groups]
+    report.conflicts = [[source.name(i) for i in group] for group in groups if len({source.target(i) for i in group}) > 1]
+    counts = np.bincount(source.targets, minlength=len(source.labels)).tolist()
+    report.classes = dict(zip(source.labels, counts, strict=True))
+    lengths = np.array([len(text) for text in source.texts])
+    report.text = {name: int(np.quantile(lengths, q)) for name, q in (("shortest", 0.0), ("median", 0.5), ("95%", 0.95), ("longest", 1.0))}
+    if report.conflicts:
+        shown = ", ".join(" = ".join(group) for group in report.conflicts[:3])
+        report.faults.append(f"{len(report.conflicts)} texts stand in several classes: {shown}")
+    if len(report.classes) == 1:
+        report.faults.append(f'only one class, "{source.labels[0]}": there is nothing to tell apart')
+    if inside := len(groups) - len(report.conflicts):
+        report.notes.append(f"{inside} texts occur more than once: a held-out copy of a training text flatters the validation")
+    if max(counts) > 10 * min(counts):
+        report.notes.append(f"classes are uneven, {min(counts)} to {max(counts)} texts: accuracy favors the large ones, look at macro f1")
 
 
 def _check_text(source: TextSource, report: Report) -> None:

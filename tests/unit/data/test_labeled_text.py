@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from liandan.data.check import check
 from liandan.data.conversations import read_conversations
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.labeled_text import LabeledText, read_labeled_text
@@ -115,6 +116,15 @@ def test_it_is_not_taken_for_conversations_nor_they_for_it(tmp_path: Path) -> No
 def source(texts: list[str]) -> LabeledText:
     names = [f"a.jsonl:{i}" for i in range(len(texts))]
     return LabeledText(Path("a.jsonl"), texts, np.arange(len(texts)) % 2, ["a", "b"], names, [["a.jsonl", 1, ""]])
+
+
+def test_check_tells_copies_and_contradictions(tmp_path: Path) -> None:
+    rows = [*ROWS, ROWS[0], {**ROWS[1], "label": "好评"}, *({"text": f"{i}", "label": "差评"} for i in range(60))]
+    report = check(read(write(tmp_path / "a.jsonl", rows)))
+    assert report.classes == {"好评": 6, "差评": 68} and report.text == {"shortest": 1, "median": 2, "95%": 8, "longest": 9}
+    assert report.duplicates == [["a.jsonl:1", "a.jsonl:13"], ["a.jsonl:2", "a.jsonl:14"]]
+    assert report.faults == ["1 texts stand in several classes: a.jsonl:2 = a.jsonl:14"]
+    assert [note.split(":")[0] for note in report.notes] == ["1 texts occur more than once", "classes are uneven, 6 to 68 texts"]
 
 
 TEXTS = ["今天天气很好", "坏", "The weather is good, 今天", "好" * 40]

@@ -48,8 +48,8 @@ def test_padding_changes_rounding_only(model: nn.Module, training: bool) -> None
 
 
 def test_layers_begin_apart() -> None:
-    first, second = models.build("liandan/text_encoder", vocab_size=8, context=4, num_classes=2, width=8).blocks  # pyright: ignore
-    assert not torch.equal(first.linear1.weight, second.linear1.weight)
+    layers = models.build("liandan/text_encoder", vocab_size=8, context=4, num_classes=2, width=8).state_dict()
+    assert not torch.equal(layers["blocks.0.linear1.weight"], layers["blocks.1.linear1.weight"])
     with pytest.raises(ModelError, match="try width=8"):
         models.build("liandan/text_encoder", vocab_size=8, context=4, num_classes=2, width=10)
 
