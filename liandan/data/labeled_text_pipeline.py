@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from liandan.data import tokenizer as tokenizers
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.labeled_text import LabeledText
 from liandan.data.protocols import Batch, Sample
+from liandan.data.text import read_text
 from liandan.data.tokenizer import Tokenizer
 
 
@@ -67,10 +70,15 @@ class LabeledTextPipeline:
         return LabeledTextSamples(source, self.tokenizer.encode_whole(source.texts, self.context))
 
     def example(self, prompt: str) -> Sample:
-        """{"ids": int64 (T,)} of a text; `collate` makes the batch. Raises Unreadable where it leaves no token."""
-        (ids,) = self.tokenizer.encode_whole([prompt.strip()], self.context)
-        if not len(ids) or not prompt.strip():
-            raise Unreadable(repr(prompt), "expected a text, there is nothing to read in it")
+        """{"ids": int64 (T,)} of a text, or of the .txt file of that name; `collate` makes the batch.
+
+        Raises:
+            Unreadable: there is no text in it, or nothing that the tokenizer leaves.
+        """
+        said = _text(prompt).strip()
+        (ids,) = self.tokenizer.encode_whole([said], self.context)
+        if not said or not len(ids):
+            raise Unreadable(prompt, "expected a text, there is nothing to read in it")
         return {"ids": torch.from_numpy(ids)}
 
     def collate(self, samples: list[Sample]) -> Batch:
@@ -88,6 +96,15 @@ class LabeledTextPipeline:
     def from_json(cls, values: Mapping[str, Any], cache_limit: int = 0) -> LabeledTextPipeline:
         """The pipeline `to_json` described."""
         return cls(Tokenizer.from_json(values["tokenizer"]), int(values["context"]))
+
+
+def _text(prompt: str) -> str:
+    if not (prompt.lower().endswith(".txt") and os.path.isfile(prompt)):
+        return prompt
+    try:
+        return "".join(read_text(Path(prompt)).pieces())
+    except DataError as error:
+        raise Unreadable(prompt, "expected a text, the file is empty") from error
 
 
 class LabeledTextSamples:

@@ -13,7 +13,8 @@ from tests.journeys import ONE_THREAD
 from tests.zygote import Zygote
 
 BRIEF = ["train.duration.steps=2", "evaluate.every.steps=2", "checkpoint.every.steps=2", "schedule={name: constant}", *ONE_THREAD]
-SMALL = {"language_model/poems": ["data.train.limit=2000"]}  # what keeps a large data set short
+# what keeps a large data set short
+SMALL = {"language_model/poems": ["data.train.limit=2000"], "text_classification/reviews": ["data.train.limit=500"]}
 
 
 def test_every_task_has_a_tiny_recipe() -> None:

@@ -181,3 +181,16 @@ def test_a_tokenizer_is_trained_where_the_model_has_none(kind: str) -> None:
     assert [pipeline.tokenizer.decode(samples.sample(i)["ids"]) for i in range(5)] == [*TEXTS, "没见过的字𠮷"]
     with pytest.raises(Unreadable, match="expected a text"):
         pipeline.example(" ")
+
+
+def test_a_file_is_read_where_its_name_is_given(tmp_path: Path) -> None:
+    pipeline = LabeledTextPipeline.fit(source(TEXTS), text={"tokenizer": "characters", "context": 50})
+    file, empty, binary = tmp_path / "一条.txt", tmp_path / "empty.txt", tmp_path / "binary.txt"
+    file.write_text("天气很好\n", encoding="gb18030")
+    empty.touch()
+    binary.write_bytes(bytes(range(256)))
+    for said, meant in ((str(file), "天气很好"), ("没有.txt", "没有.txt"), ("很" * 5000 + ".txt", "很" * 50)):
+        assert pipeline.tokenizer.decode(pipeline.example(said)["ids"]) == meant
+    for unreadable in (empty, binary):
+        with pytest.raises(Unreadable, match=unreadable.name):
+            pipeline.example(str(unreadable))

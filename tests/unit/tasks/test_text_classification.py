@@ -19,7 +19,8 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with file.open("w", encoding="utf-8-sig", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["text", "label"])
-        writer.writerows([f"{a}，{b}{'。' * (i % 7)}", label] for label, words in WORDS.items() for a in words for b in words for i in range(3))
+        pairs = [(f"{a}，{b}", label) for label, words in WORDS.items() for a in words for b in words]
+        writer.writerows([text + "。" * i, label] for text, label in pairs for i in range(3))
     return file
 
 
@@ -33,7 +34,10 @@ def test_plain_data_makes_a_recipe(reviews: Path) -> None:
 
 
 def test_it_learns_what_words_say_and_tells_it(reviews: Path, tmp_path: Path) -> None:
-    changes = {"run.dir": str(tmp_path / "run"), "train.threads": 1, "train.duration.epochs": 8, "evaluate.every.epochs": 8, "data.text.vocab_size": 300, "data.text.context": 32}
+    changes = {
+        "run.dir": str(tmp_path / "run"), "train.threads": 1, "train.duration.epochs": 8, "evaluate.every.epochs": 8,
+        "data.text.vocab_size": 300, "data.text.context": 32,
+    }  # fmt: skip
     run = api.train(str(reviews), [f"{key}={value}" for key, value in changes.items()])
     assert run.metrics[-1]["val/accuracy"] == 1
     first, empty, second = run.predict(["推荐，满意", "  ", "难看，" * 60])
