@@ -31,7 +31,7 @@ def measure(setting: Setting) -> Result:
             "data": {"train": str(train), "val": {"path": str(val)}, "text": {"tokenizer": "characters", "context": context}},
             "model": {"name": "liandan/gpt", "n_layer": layers, "n_head": 4, "width": width},
             "optimizer": {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.1},
-            "schedule": {"name": "cosine", "final": 0.1, "warmup": {"steps": min(100, steps // 2)}},
+            "schedule": {"name": "cosine", "min_lr_ratio": 0.1, "warmup": {"steps": min(100, steps // 2)}},
             "train": {"duration": {"steps": steps}, "batch_size": batch, "clip_norm": 1.0},
             "evaluate": {"every": {"steps": steps}}, "run": {"dir": str(setting.folder / f"run-{seed}")},
         }  # fmt: skip

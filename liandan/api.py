@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +50,44 @@ class Run:
             self._opened = opened(self.layout)
         return self._opened
 
-    def evaluate(self, data: str | None = None, *, split: str = "val", batch_size: int | None = None) -> dict[str, float]:
-        """{"<split>/<metric>": value} of the run's own split, or of the data at a path; writes evaluation/<split>/."""
-        return self.opened.evaluate(data, split, batch_size)
+    def evaluate(
+        self,
+        data: str | None = None,
+        *,
+        split: str = "val",
+        batch_size: int | None = None,
+        tta: Sequence[str] = (),
+        answers: int = 200,
+    ) -> dict[str, float]:
+        """{"<split>/<metric>": value} of the run's own split, or of the data at a path; writes evaluation/<split>/.
 
-    def predict(self, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """One result for each file, file in a folder, or prompt; an unreadable one gets `error` and stops nothing."""
+        Args:
+            tta: views each prediction is averaged over beside the sample itself, such as hflip; the split is then called <split>-tta.
+            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+        """
+        return self.opened.evaluate(data, split, batch_size, tta, answers=answers)
+
+    def export(self, format: str, out: str | Path | None = None) -> dict[str, Any]:
+        """Write the run in a format that other programs read, into its export/ or into `out`; where it is and what proves it."""
+        from liandan.deploy.export import export
+
+        return export(self.layout, format, None if out is None else Path(out))
+
+    def predict(self, inputs: Iterable[str], *, every: float = 0.0) -> Iterator[dict[str, Any]]:
+        """One result for each file, file in a folder, frame of a video, or prompt; an unreadable one gets `error` and stops nothing.
+
+        Args:
+            every: seconds between two frames of a video; 0 takes all of them.
+        """
         from liandan.deploy.predictor import predict
 
-        return predict(self.opened, inputs)
+        return predict(self.opened, inputs, every)
+
+    def explain(self, inputs: Iterable[str], *, label: str | None = None, out: str | Path | None = None) -> Iterator[dict[str, Any]]:
+        """Where a classifier looked: a picture for each image, see deploy.explain."""
+        from liandan.deploy.explain import explain
+
+        return explain(self.opened, inputs, label, None if out is None else Path(out))
 
 
 def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[Recipe, bool]:
@@ -81,10 +110,10 @@ def recipe_of(target: str | Path | Recipe, overrides: Overrides = ()) -> tuple[R
 
 def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recipe, bool]:
     if isinstance(target, Recipe):
-        changes = overrides if isinstance(overrides, Mapping) else None
-        if changes is None:
+        if not isinstance(overrides, Mapping) and overrides:
             raise RecipeError([Fault("", "", "overrides of a Recipe as a mapping", str(overrides), "pass {key: value}")])
-        return (target.with_values(dict(changes)) if changes else target), False
+        changes = overrides if isinstance(overrides, Mapping) else {}
+        return (target.with_values(changes) if changes else target), False
     path = Path(target)
     if path.suffix.lower() not in (".yaml", ".yml", ".py") and path.exists():
         from liandan import tasks
@@ -101,9 +130,8 @@ def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recip
 
 def asked_model(overrides: Overrides) -> str | None:
     """The value that overrides give model.name, if they do."""
-    given = overrides if isinstance(overrides, Mapping) else dict(item.partition("=")[::2] for item in overrides)
-    name = given.get("model.name")
-    return name if isinstance(name, str) else None
+    pairs = overrides.items() if isinstance(overrides, Mapping) else [item.split("=", 1) for item in overrides if "=" in item]
+    return next((value for key, value in pairs if key == "model.name" and isinstance(value, str)), None)
 
 
 def train(

@@ -68,6 +68,69 @@ def forget_average() -> None:
     State.restore = restore
 
 
+def mix_neighbors() -> None:
+    """Law 1: a sample is mixed with its neighbor in the micro-batch."""
+    import torch
+
+    from liandan.data.image_pipeline import ImageSamples
+
+    ours = ImageSamples.collate
+
+    def collate(self, samples):
+        batch = ours(self, samples)
+        if "share" not in batch:
+            return batch
+        share = batch["share"].view(-1, 1, 1, 1)
+        mixed = share * batch["image"] + (1 - share) * batch["image"].roll(1, 0)
+        return {**batch, "image": mixed.to(torch.float32), "other": batch["label"].roll(1, 0)}
+
+    ImageSamples.collate = collate
+
+
+def sampling_that_remembers() -> None:
+    """Law 2: what is drawn depends on how much was drawn before."""
+    from liandan.data.sampling import Balanced
+
+    ours, calls = Balanced.indices, itertools.count()
+    Balanced.indices = lambda self, slots, epoch: ours(self, slots, epoch + next(calls))
+
+
+def forget_plateau() -> None:
+    """Law 2: a resume whose learning rate has not been reduced yet."""
+    from liandan.engine.state import State
+
+    ours = State.restore
+
+    def restore(self, tensors, documents):
+        ours(self, tensors, documents)
+        self.progress.reduced = {}
+
+    State.restore = restore
+
+
+def forget_stage() -> None:
+    """Law 2: a resumed run freezes again what had begun to learn."""
+    from liandan.runtime.assemble import Parts
+
+    ours, first = Parts.training_mode, []
+
+    def training_mode(self, step):
+        first.append(step)
+        ours(self, step - first[0])
+
+    Parts.training_mode = training_mode
+
+
+def wake_the_frozen() -> None:
+    """What is frozen goes into training mode with the rest, as after a bare `model.train()`."""
+    from liandan.runtime.assemble import Parts
+
+    def training_mode(self, step):
+        self.model.train()
+
+    Parts.training_mode = training_mode
+
+
 def unkeyed_dropout() -> None:
     """Law 2, R1n: dropout from a generator that nobody restores."""
     from liandan.engine import turn

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from liandan.cli import chat, compare, data, doctor, evaluate, model, predict, recipe, runs, train
+from liandan.cli import chat, compare, data, doctor, evaluate, explain, export, model, plan, predict, recipe, runs, train
 from liandan.cli.output import error
 
 # exit codes: 0 done; 1 judged bad; 2 usage or recipe; 3 refused; 130 / 143 interrupted after a complete checkpoint.
@@ -29,6 +29,9 @@ _EXIT_CODES = [
     ("liandan.engine.turn", "NonFinite", 1),
     ("liandan.engine.turn", "OutOfMemory", 1),
     ("liandan.runs.layout", "RunError", 2),
+    ("liandan.studies.experts", "ConfigError", 2),
+    ("liandan.deploy.export", "Unfaithful", 1),
+    ("liandan.deploy.export", "ExportError", 2),
 ]
 
 # memory that a step exhausts is the engine's business, which halves the micro-batch; this is for all else
@@ -42,9 +45,12 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 app.command("train")(train.command)
+app.command("plan")(plan.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("explain")(explain.command)
 app.command("chat")(chat.command)
+app.command("export")(export.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 for group in (recipe, data, model, runs):

@@ -1,4 +1,4 @@
-"""liandan data check | list | get"""
+"""liandan data check | stats | split | show | list | get"""
 
 from __future__ import annotations
 
@@ -11,53 +11,205 @@ from liandan.cli.output import JSON, QUIET, chinese, error, result, say, table
 
 if TYPE_CHECKING:
     from liandan.data.check import Report
+    from liandan.data.stats import Statistics
+    from liandan.recipe import Recipe
 
 PLACE = "Where to put it, the cache otherwise; and options of the source, such as limit=2000."
 _OPTION = re.compile(r"[a-z_]+=")
 
-app = typer.Typer(help="Data: check, list, get.", no_args_is_help=True, rich_markup_mode=None)
+
+app = typer.Typer(help="Data: check, stats, split, show, list, get.", no_args_is_help=True, rich_markup_mode=None)
+_TARGET = typer.Argument(help="A folder of images, a list, a table, a text file or a file of rows; or a recipe, for all of its splits.")
+_OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Keys of a recipe, such as data.train.classes=classes.txt")
+
+
+def _recipe(target: str, overrides: list[str] | None, val: dict[str, Any] | None = None) -> Recipe:
+    """The recipe at `target`, or one that has plain data as its training data and nothing else to say."""
+    from pathlib import Path
+
+    from liandan import api
+    from liandan.recipe import make_recipe
+
+    if target.startswith("source:") or (Path(target).exists() and Path(target).suffix not in (".yaml", ".yml", ".py")):
+        return make_recipe({"task": "data", "model": {"name": "none"}, "data": {"train": target, "val": val}}, overrides or [])
+    return api.recipe_of(target, overrides or [])[0]
+
+
+def _splits(recipe: Recipe) -> dict[str, Any]:
+    from liandan.runtime.assemble import read_splits
+
+    read = read_splits(recipe)
+    return {name: source for name, source in (("train", read.train), ("val", read.val), ("test", read.test)) if source is not None}
 
 
 @app.command("check")
 def check(
-    path: str = typer.Argument(help="A folder of images, a text file, or a file of labeled texts."),
-    format: str = typer.Option(None, "--format"),
+    target: str = _TARGET,
+    overrides: list[str] = _OVERRIDES,
+    format: str = typer.Option(None, "--format", help="Name of the reader; found out from the files otherwise."),
     as_json: bool = JSON,
 ) -> None:
-    """Read every file; list those that cannot be read, duplicates, empty classes. Exit code 1 when there is a fault."""
-    from pathlib import Path
+    """Read every file; list those that cannot be read, copies, copies across splits, empty classes. Exit code 1 when there is a fault."""
+    from liandan.data.check import check_splits
 
-    from liandan.data.check import check as checked
-    from liandan.data.readers import read
-
-    report = checked(read(Path(path), format))
+    given = [*(overrides or []), *([f"data.train.format={format}"] if format else [])]
+    reports = check_splits(_splits(_recipe(target, given)))
     if as_json:
-        result(report.to_json())
+        several = {name: report.to_json() for name, report in reports.items()}
+        result(several if len(several) > 1 else several["train"])
     else:
-        tell(report)
-    if report.faults:
+        for name, report in reports.items():
+            tell(report, name if len(reports) > 1 else "")
+    faults = sum(len(report.faults) for report in reports.values())
+    if faults:
         if not as_json:
-            error(f"{len(report.faults)} faults")
+            error(f"{faults} faults")
         raise typer.Exit(1)
 
 
-def tell(report: Report) -> None:
+def tell(report: Report, split: str = "") -> None:
     """A report for a person: what there is, then what is wrong."""
-    print(f"{report.path}: {report.format}, {report.count} samples")
+    print(f"{split + ': ' if split else ''}{report.path}: {report.format}, {report.count} samples")
     for title, counts in (("classes", report.classes), ("sizes", report.sizes), ("kinds", report.modes), ("text", report.text)):
         if counts:
             shown = [f"{name} {number}" for name, number in list(counts.items())[:12]]
             print(f"  {title:8s} {'  '.join(shown)}{'  ...' if len(counts) > 12 else ''}")
     for row in report.unreadable:
         print(f"  cannot be read  {row['file']}: {row['reason']}")
-    for group in report.conflicts or []:
-        print(f"  the same image in several classes  {' = '.join(group)}")
+    for group in report.conflicts:
+        print(f"  the same in several classes  {' = '.join(group)}")
+    for row in report.leaks:
+        print(f"  also in {row['split']}, {row['how']}  {row['name']} = {row['other']}")
     for note in report.notes:
         print(f"  note   {note}")
     for fault in report.faults:
         print(f"  fault  {fault}")
     if not report.faults:
         print("  no faults")
+
+
+@app.command("stats")
+def stats(
+    target: str = _TARGET,
+    overrides: list[str] = _OVERRIDES,
+    plot: str = typer.Option(None, "--plot", help="Draw the classes as bars into this PNG."),
+    as_json: bool = JSON,
+) -> None:
+    """Classes and how even they are, sizes, kinds of files, of each split."""
+    from pathlib import Path
+
+    from liandan.data.stats import statistics
+
+    found = {name: statistics(source) for name, source in _splits(_recipe(target, overrides)).items()}
+    if plot:
+        from liandan.runs.plots import figure
+
+        labels = list(found["train"].classes)
+        values = {name: [one.classes[label] for label in labels] for name, one in found.items()}
+        title = f"{found['train'].path}: {found['train'].count:,}"
+        figure({"kind": "bars", "labels": labels, "values": values, "title": title, "x": "samples"}, Path(plot))
+    if as_json:
+        several = {name: one.to_json() for name, one in found.items()}
+        result(several if len(several) > 1 else several["train"])
+    else:
+        tell_stats(found)
+
+
+def tell_stats(found: dict[str, Statistics]) -> None:
+    """A row for each class, then what the files are."""
+    train = found["train"]
+    if train.classes:
+        columns = {name: one.classes for name, one in found.items()}
+        shares = {label: f"{n / max(train.count, 1):.1%}" for label, n in train.classes.items()}
+        table([{"class": label, **{c: columns[c][label] for c in columns}, "of train": shares[label]} for label in train.classes],
+              ["class", *columns, "of train"])  # fmt: skip
+    for name, one in found.items():
+        print(f"{name}: {one.path}, {one.format}, {one.count:,} samples, {one.bytes:,} bytes")
+        if one.balance:
+            even = f"as even as {one.balance['effective']:.1f} equal ones"
+            print(f"  classes  {one.balance['smallest']} to {one.balance['largest']} samples, {even}")
+            print(f"           always guessing the largest is right in {one.balance['majority']:.1%}")
+        for title, span in (("width", one.width), ("height", one.height)):
+            if span:
+                print(f"  {title:7s}  {span[0]:g} to {span[2]:g}, median {span[1]:g}")
+        if one.modes:
+            print("  kinds    " + "  ".join(f"{mode} {n}" for mode, n in one.modes.items()))
+        if one.unreadable:
+            print(f"  {one.unreadable} files cannot be read: liandan data check {one.path}")
+
+
+@app.command("split")
+def split(
+    target: str = _TARGET,
+    overrides: list[str] = _OVERRIDES,
+    out: str = typer.Option(None, "--out", help="Write the splits as lists into this folder; they are read back as data."),
+    as_json: bool = JSON,
+) -> None:
+    """The split that a run would take: how many of each class, and which samples are held out."""
+    from pathlib import Path
+
+    splits = _splits(_recipe(target, overrides, {"hold_out": 0.2}))
+    written = _write_lists(splits, Path(out)) if out else []
+    if as_json:
+        names = {name: [source.name(i) for i in range(len(source))] for name, source in splits.items()}
+        result({"splits": names, "written": [str(path) for path in written]})
+        return
+    from liandan.data.stats import class_counts
+
+    counts = {name: class_counts(source) for name, source in splits.items()}
+    if counts["train"]:
+        table([{"class": label, **{name: counts[name][label] for name in counts}} for label in counts["train"]], ["class", *counts])
+    print("  ".join(f"{name} {len(source):,}" for name, source in splits.items()))
+    for path in written:
+        print(path)
+
+
+def _write_lists(splits: dict[str, Any], folder: Any) -> list[Any]:
+    """train.txt, val.txt ... and classes.txt, or train.csv ... where a list cannot hold the classes; refuses to replace a file."""
+    from liandan.data.annotations import annotation_lines, class_lines
+    from liandan.data.errors import DataError
+    from liandan.data.table import table_lines
+    from liandan.runs.store import write_bytes_atomic
+
+    if any(getattr(source, "labels", None) is None for source in splits.values()):
+        raise DataError("only images with classes can be written as lists; a run keeps its split in data.json")
+    if splits["train"].targets.ndim == 1:
+        texts = {f"{name}.txt": annotation_lines(source, folder) for name, source in splits.items()}
+        texts["classes.txt"] = class_lines(splits["train"].labels)
+    else:
+        texts = {f"{name}.csv": table_lines(source, folder) for name, source in splits.items()}
+    there = [name for name in texts if (folder / name).exists()]
+    if there:
+        raise DataError(f"{folder} holds {', '.join(there)} already; name another folder")
+    for name, text in texts.items():
+        write_bytes_atomic(folder / name, text.encode())
+    return [folder / name for name in texts]
+
+
+@app.command("show")
+def show(
+    target: str = _TARGET,
+    overrides: list[str] = _OVERRIDES,
+    out: str = typer.Option("samples.png", "--out", help="The picture to write."),
+    count: int = typer.Option(25, "--count", min=1, max=400, help="How many samples."),
+    as_json: bool = JSON,
+) -> None:
+    """Draw the first training samples of a run as its model will see them: augmented, in their order, colors undone from normalization."""
+    from pathlib import Path
+
+    from liandan import api
+    from liandan.engine import session
+    from liandan.runs.mosaic import mosaic
+    from liandan.runtime.preview import first_samples
+
+    recipe, _ = api.recipe_of(target, overrides or [])
+    session.check(recipe)
+    images, captions = first_samples(recipe, count)
+    path = mosaic(images, captions, Path(out))
+    if as_json:
+        result({"path": str(path), "captions": captions})
+    else:
+        print(path)
 
 
 @app.command("list")

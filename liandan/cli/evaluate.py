@@ -12,6 +12,8 @@ def command(
     data: str = typer.Option(None, "--data", help="Judge this data instead of the run's own."),
     split: str = typer.Option("val", "--split", help="val, test or train of the run's recipe."),
     batch_size: int = typer.Option(None, "--batch-size", min=1, help="Samples judged at once; the run's own by default."),
+    tta: str = typer.Option(None, "--tta", help="Average over these views, too, such as hflip or hflip,vflip; written to <split>-tta."),
+    answers: int = typer.Option(200, "--answers", min=0, help="Of a run that answers: at most so many of its answers are judged, too."),
     as_json: bool = JSON,
     quiet: bool = QUIET,
 ) -> None:
@@ -21,7 +23,8 @@ def command(
     found = []
     for target in targets:
         run = api.open_run(target)
-        found.append({"run": str(run.path), **run.evaluate(data, split=split, batch_size=batch_size)})
+        views = tta.split(",") if tta else ()
+        found.append({"run": str(run.path), **run.evaluate(data, split=split, batch_size=batch_size, tta=views, answers=answers)})
     if as_json:
         result(found if len(found) > 1 else found[0])
     elif not quiet:

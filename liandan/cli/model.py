@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -46,22 +47,30 @@ def get(
 def summary(
     name: str = typer.Argument(help="A model's name."),
     overrides: list[str] = typer.Argument(
-        None, metavar="[KEY=VALUE]...", help="Arguments of its builder, such as num_classes=10; size=224 sets the input."
+        None,
+        metavar="[KEY=VALUE]...",
+        help="Arguments of its builder, such as num_classes=10; size=224 sets the input, weights=FILE tells what of a file fits.",
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Layers, output shapes, parameters and multiply-accumulates for one sample."""
+    """Layers, output shapes, parameters, multiply-accumulates for one sample, and receptive fields in pixels."""
     from liandan import models
     from liandan.models.summary import example
     from liandan.models.summary import summary as summarize
+    from liandan.models.weights import load_weights
     from liandan.recipe.scalars import resolve
 
     arguments: dict[str, Any] = {key: resolve(value) for key, _, value in (item.partition("=") for item in overrides or [])}
     size = arguments.pop("size", None) if not models.accepts(name, "size") else arguments.get("size")
+    weights = arguments.pop("weights", None)
     model = models.build(name, **arguments)
+    report = load_weights(model, str(weights)) if weights is not None else None
     found = summarize(model, example(name, model, size))
     if as_json:
-        result(found.to_json())
+        result(found.to_json() | ({"weights": asdict(report)} if report else {}))
         return
-    table([row.to_json() for row in found.rows], ["name", "type", "output", "parameters", "macs"])
-    print(f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates a sample")
+    table([row.to_json() for row in found.rows], ["name", "type", "output", "parameters", "macs", "field"])
+    sees = f", receptive field {found.field} pixels" if found.field else ""
+    print(f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates a sample{sees}")
+    if report:
+        print(f"{weights}: {report}")

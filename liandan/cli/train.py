@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
 from liandan.cli import config_flags
-from liandan.cli.output import JSON, QUIET, result, say
+from liandan.cli.output import JSON, QUIET, error, result, say
+
+if TYPE_CHECKING:
+    from liandan.recipe import Recipe
 
 
 def command(
@@ -16,6 +20,7 @@ def command(
     overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Recipe values, such as train.duration.epochs=3."),
     resume: bool = typer.Option(False, "--resume", help="Go on with run.dir, or with the newest unfinished run of that name."),
     processes: int = typer.Option(1, "--processes", min=1, help="Processes on this machine."),
+    folds: int = typer.Option(None, "--folds", min=2, help="Cross-validation: so many runs, each judged on another part of the data."),
     allow_data_change: bool = typer.Option(False, "--allow-data-change", help="Resume although the data is not what it was."),
     as_json: bool = JSON,
     quiet: bool = QUIET,
@@ -36,6 +41,9 @@ def command(
     overrides, resume = [*meant.overrides, *(overrides or [])], resume or meant.resume
     from liandan.runtime.device import launch, launched
 
+    if folds is not None and (processes > 1 or launched()):
+        error("train: --folds makes its runs one after another in one process; leave --processes out")
+        raise typer.Exit(2)
     if processes > 1 and not launched():
         raise typer.Exit(launch(processes, sys.argv[1:]))
     from liandan import api
@@ -47,6 +55,8 @@ def command(
     recipe, made = api.recipe_of(target, overrides or [])
     tell = say if made and not quiet and is_main() else lambda text: None
     tell(f"# the recipe made for {target}\n{to_yaml(recipe)}")
+    if folds is not None:
+        raise typer.Exit(cross_validate(recipe, folds, [target, *(overrides or [])], resume, allow_data_change, as_json, quiet))
     if made and not quiet and not resume:
         tell(str(probe.probe(recipe)))  # all processes make it, one tells
     with Progress(quiet) as progress:
@@ -73,8 +83,33 @@ def command(
         for name, value in outcome.metrics.items():
             print(f"{name:24s} {value:.5g}")
         print(f"{outcome.reason} at step {outcome.step}, best at step {outcome.best_step}: {outcome.layout.root}")
+        for split in dict.fromkeys(name.partition("/")[0] for name in outcome.metrics):
+            print(f"report: {outcome.layout.evaluation(split) / 'report.html'}")
         print("next:")
         print("  liandan evaluate last\n  liandan predict last <files or text>\n  liandan runs show last")
+
+
+def cross_validate(
+    recipe: Recipe, folds: int, words: list[str], resume: bool, allow_data_change: bool, as_json: bool, quiet: bool
+) -> int:
+    """One run a fold; returns the exit code."""
+    from liandan.cli.progress import Progress
+    from liandan.recipe.scalars import write
+    from liandan.studies import folds as study
+
+    with Progress(quiet) as progress:
+        found = study.start(recipe, folds, resume=resume, allow_data_change=allow_data_change, watch=progress)
+    if as_json:
+        result({"root": str(found.root), "folds": found.rows, "table": found.table})
+    if found.exit_code:
+        again = [word for word in words if not word.startswith("run.dir=")]
+        command = ["liandan", "train", *again, f"run.dir={write(str(found.root))}", "--folds", str(folds), "--resume"]
+        say(f"stopped after {len(found.rows)} of {folds} folds; to go on:\n{shlex.join(command)}")
+    elif not as_json and not quiet:
+        for row in found.table:
+            print(f"{row['metric']:24s} {row['mean']:.5g} ± {row['std']:.2g}")
+        print(f"{folds} folds: {found.root}/report.html")
+    return found.exit_code
 
 
 def is_main() -> bool:

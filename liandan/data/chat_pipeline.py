@@ -103,6 +103,13 @@ class ChatPipeline:
         """What a model must be told: {"vocab_size": n, "context": c}; and the ids that end an answer, {"stops": [...]}."""
         return {"vocab_size": self.tokenizer.vocab_size, "context": self.context, "stops": list(self.template.stops)}
 
+    def transformers_files(self) -> dict[str, Any]:
+        """{file name: JSON} that transformers reads besides the model's own: tokenizer, template, the tokens that end an answer."""
+        ends = self.template.stops
+        special = {"eos_token": self.decode(ends[:1]), **self.template.special}
+        files = self.tokenizer.transformers_files(self.context, special, self.template.jinja)
+        return {**files, "generation_config.json": {"eos_token_id": list(ends)}}
+
     def to_json(self) -> dict[str, Any]:
         template = {"jinja": self.template.jinja, "special_tokens": self.template.special, "stops": list(self.template.stops)}
         return {"kind": self.kind, "context": self.context, "tokenizer": self.tokenizer.to_json(), "template": template}

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from liandan.data.conversations import ConversationSource
+from liandan.data.duplicates import SHAPE, alike, groups, thumbnail
 from liandan.data.errors import Unreadable
 from liandan.data.image_files import ImageFiles
 from liandan.data.images import decode, probe
 from liandan.data.labeled_text import LabeledText
+from liandan.data.stats import class_counts
 from liandan.data.text import TextSource
 from liandan.data.tokens import TokenSource
+
+_MOST_ALIKE = 0.01  # of a split: fewer pictures that only look like those of another split are noted, for looks can deceive
 
 
 @dataclass
@@ -30,9 +37,11 @@ class Report:
         unreadable: rows {file, reason}.
         duplicates: groups of names with the same content.
         conflicts: those of them whose members have different classes.
+        near_duplicates: groups of names of one picture, saved again or resized.
+        leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", "looks alike".
         ignored: files that are hidden or no images.
         empty_classes: class folders without an image.
-        text: characters, bytes, documents, encodings; of labeled texts, their lengths in characters; of text only.
+        text: characters, bytes, documents, encodings; of labeled texts and conversations, their lengths in characters; of text only.
         faults: sentences; a person should act on each. Non-empty means judged bad.
         notes: sentences worth knowing.
     """
@@ -46,6 +55,8 @@ class Report:
     unreadable: list[dict[str, str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
+    near_duplicates: list[list[str]] = field(default_factory=list)
+    leaks: list[dict[str, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     empty_classes: list[str] = field(default_factory=list)
     text: dict[str, Any] = field(default_factory=dict)
@@ -58,55 +69,126 @@ class Report:
 
 def check(source: Any) -> Report:
     """Judge a source. Reads all of it; an unreadable file is a row of the report, never an exception."""
-    report = Report(str(source.path), source.format, len(source))
-    if isinstance(source, TextSource):
-        _check_text(source, report)
-    elif isinstance(source, LabeledText):
-        _check_labeled_text(source, report)
-    elif isinstance(source, TokenSource):
-        report.text = {"tokens": len(source), "vocab_size": source.vocab_size}
-    else:
-        _check_images(source, report)
-    return report
+    return check_splits({"train": source})["train"]
 
 
-def _check_images(source: Any, report: Report) -> None:
+def check_splits(splits: Mapping[str, Any]) -> dict[str, Report]:
+    """Judge the splits of a run, each by itself and for what it shares with those before it; see `check`."""
+    reports = {name: Report(str(source.path), source.format, len(source)) for name, source in splits.items()}
+    several = {name: source for name, source in splits.items() if not isinstance(source, TextSource | TokenSource)}
+    for name, source in splits.items():
+        if isinstance(source, TextSource):
+            _check_text(source, reports[name])
+        elif isinstance(source, TokenSource):
+            reports[name].text = {"tokens": len(source), "vocab_size": source.vocab_size}
+    _compare([seen for name, source in several.items() for seen in _look(name, source, reports[name])], several, reports)
+    for name, source in several.items():
+        _judge(source, reports[name])
+    return reports
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A readable sample: its split, its index there, the sha256 of its content, and an image's thumbnail where it is no smaller."""
+
+    split: str
+    index: int
+    content: bytes
+    thumbnail: np.ndarray | None
+
+
+def _look(split: str, source: Any, report: Report) -> list[_Seen]:
+    """Read every sample, counting what they are."""
+    report.classes = class_counts(source)
+    if isinstance(source, LabeledText | ConversationSource):
+        return _look_at_texts(split, source, report)
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
-    same: dict[bytes, list[int]] = {}
+    seen = []
     for i in range(len(source)):
         try:
-            size, mode, content = _image_facts(source, i)
+            size, mode, content, image = _image_facts(source, i)
         except Unreadable as error:
             report.unreadable.append({"file": source.name(i), "reason": error.reason})
             continue
         sizes[size] += 1
         modes[mode] += 1
-        same.setdefault(content, []).append(i)
+        large = image.shape[1] >= SHAPE[1] and image.shape[2] >= SHAPE[2]  # below there is too little to tell pictures apart by their looks
+        seen.append(_Seen(split, i, content, thumbnail(image) if large else None))
     report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
-    groups = [group for group in same.values() if len(group) > 1]
-    report.duplicates = [[source.name(i) for i in group] for group in groups]
-    report.conflicts = [[source.name(i) for i in group] for group in groups if len({source.target(i) for i in group}) > 1]
-    if source.labels is not None:
-        counts = np.bincount(source.targets, minlength=len(source.labels))
-        report.classes = {label: int(n) for label, n in zip(source.labels, counts, strict=True)}
     report.ignored, report.empty_classes = list(getattr(source, "ignored", ())), list(getattr(source, "empty", ()))
-    _judge_images(report)
+    return seen
 
 
-def _image_facts(source: Any, i: int) -> tuple[str, str, bytes]:
-    """("width x height", "format mode", sha256 of the content), after a full decode; raises Unreadable."""
+def _look_at_texts(split: str, source: LabeledText | ConversationSource, report: Report) -> list[_Seen]:
+    if isinstance(source, LabeledText):
+        texts, lengths = source.texts, [len(text) for text in source.texts]
+    else:
+        texts = [repr([(message.role, message.content) for message in one]) for one in source.conversations]
+        lengths = [sum(len(message.content) for message in one) for one in source.conversations]
+    quantiles = (("shortest", 0.0), ("median", 0.5), ("95%", 0.95), ("longest", 1.0))
+    report.text = {name: int(np.quantile(lengths, q)) for name, q in quantiles if lengths}
+    # a lone half of a surrogate pair, which JSON can hold, is no UTF-8
+    return [_Seen(split, i, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), None) for i, text in enumerate(texts)]
+
+
+def _image_facts(source: Any, i: int) -> tuple[str, str, bytes, torch.Tensor]:
+    """("width x height", "format mode", sha256 of the content, uint8 (3, height, width)); raises Unreadable."""
     if isinstance(source, ImageFiles):
         header = probe(source.file(i))
-        decode(source.file(i))
+        image = decode(source.file(i))
         with Path(source.file(i)).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").digest()
-        return f"{header.size[1]} x {header.size[0]}", f"{header.format} {header.mode}", content
+        return f"{header.size[1]} x {header.size[0]}", f"{header.format} {header.mode}", content, image
     image = source.image(i)
-    return f"{image.shape[2]} x {image.shape[1]}", f"{source.format} L", hashlib.sha256(image.numpy().tobytes()).digest()
+    return f"{image.shape[2]} x {image.shape[1]}", f"{source.format} L", hashlib.sha256(image.numpy().tobytes()).digest(), image
 
 
-def _judge_images(report: Report) -> None:
+def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Report]) -> None:
+    """Find copies and near copies, within each split and across them."""
+    same: dict[bytes, list[int]] = {}
+    for k, image in enumerate(seen):
+        same.setdefault(image.content, []).append(k)
+    for group in same.values():
+        for split, indices in _by_split(seen, group).items():
+            if len(indices) > 1:
+                source = splits[split]
+                names = [source.name(i) for i in indices]
+                reports[split].duplicates.append(names)
+                if len({str(source.target(i)) for i in indices}) > 1:
+                    reports[split].conflicts.append(names)
+    looks = {group[0]: look for group in same.values() if (look := seen[group[0]].thumbnail) is not None}
+    firsts = list(looks)
+    pairs: list[tuple[int, int]] = []
+    if looks:
+        pairs = alike(np.stack(list(looks.values())), lambda i: splits[seen[firsts[i]].split].image(seen[firsts[i]].index))
+    near = [[firsts[i] for i in group] for group in groups(pairs)]
+    for group in near:
+        for split, indices in _by_split(seen, group).items():
+            if len(indices) > 1:
+                reports[split].near_duplicates.append([splits[split].name(i) for i in indices])
+    leaked: set[int] = set()
+    pictures = [[k for first in group for k in same[seen[first].content]] for group in near]  # with the copies of each
+    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), ("looks alike", pictures)):
+        for group in found:
+            first = seen[group[0]]  # `seen` is in the order of the splits
+            for image, k in ((seen[k], k) for k in group if seen[k].split != first.split and k not in leaked):
+                leaked.add(k)
+                row = {"name": splits[image.split].name(image.index), "other": splits[first.split].name(first.index)}
+                reports[image.split].leaks.append({**row, "split": first.split, "how": how})
+
+
+def _by_split(seen: list[_Seen], group: list[int]) -> dict[str, list[int]]:
+    """Indices of a group's images in each split."""
+    out: dict[str, list[int]] = {}
+    for k in group:
+        out.setdefault(seen[k].split, []).append(seen[k].index)
+    return out
+
+
+def _judge(source: Any, report: Report) -> None:
+    what = {LabeledText: "texts", ConversationSource: "conversations"}.get(type(source), "images")
+
     def some(names: list[str]) -> str:
         return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
@@ -116,40 +198,26 @@ def _judge_images(report: Report) -> None:
     if report.empty_classes:
         report.faults.append(f"{len(report.empty_classes)} class folders hold no image: {some(report.empty_classes)}")
     if report.conflicts:
-        groups = [" = ".join(group) for group in report.conflicts]
-        report.faults.append(f"{len(groups)} images stand in several classes: {some(groups)}")
+        report.faults.append(f"{len(report.conflicts)} {what} stand in several classes: {some([' = '.join(g) for g in report.conflicts])}")
+    for how, bearable in (("same content", 0.0), ("looks alike", _MOST_ALIKE)):
+        pairs = [f"{row['name']} = {row['other']} of {row['split']}" for row in report.leaks if row["how"] == how]
+        told = report.faults if len(pairs) > bearable * report.count else report.notes
+        if pairs:
+            told.append(f"{len(pairs)} of {report.count} {what} are in another split too ({how}), which flatters the score: {some(pairs)}")
     if len(report.classes) == 1:
         report.faults.append(f'only one class, "{next(iter(report.classes))}": there is nothing to tell apart')
     inside = len(report.duplicates) - len(report.conflicts)
     if inside:
-        report.notes.append(f"{inside} images occur more than once: a held-out copy of a training image flatters the validation")
+        report.notes.append(f"{inside} {what} occur more than once: a held-out copy of a training sample flatters the validation")
+    if report.near_duplicates:
+        shown = some([" ~ ".join(group) for group in report.near_duplicates])
+        report.notes.append(f"{len(report.near_duplicates)} images occur again resized or saved anew: {shown}")
+    report.notes.extend(getattr(source, "notes", ()))
     if report.ignored:
         report.notes.append(f"{len(report.ignored)} files are hidden or no images and are left out: {some(report.ignored)}")
     filled = [n for n in report.classes.values() if n]
     if filled and max(filled) > 10 * min(filled):
-        report.notes.append(f"classes are uneven, {min(filled)} to {max(filled)} images: accuracy favors the large ones, look at macro f1")
-
-
-def _check_labeled_text(source: LabeledText, report: Report) -> None:
-    same: dict[str, list[int]] = {}
-    for i, text in enumerate(source.texts):
-        same.setdefault(text, []).append(i)
-    groups = [group for group in same.values() if len(group) > 1]
-    report.duplicates = [[source.name(i) for i in group] for group in groups]
-    report.conflicts = [[source.name(i) for i in group] for group in groups if len({source.target(i) for i in group}) > 1]
-    counts = np.bincount(source.targets, minlength=len(source.labels)).tolist()
-    report.classes = dict(zip(source.labels, counts, strict=True))
-    lengths = np.array([len(text) for text in source.texts])
-    report.text = {name: int(np.quantile(lengths, q)) for name, q in (("shortest", 0.0), ("median", 0.5), ("95%", 0.95), ("longest", 1.0))}
-    if report.conflicts:
-        shown = ", ".join(" = ".join(group) for group in report.conflicts[:3])
-        report.faults.append(f"{len(report.conflicts)} texts stand in several classes: {shown}")
-    if len(report.classes) == 1:
-        report.faults.append(f'only one class, "{source.labels[0]}": there is nothing to tell apart')
-    if inside := len(groups) - len(report.conflicts):
-        report.notes.append(f"{inside} texts occur more than once: a held-out copy of a training text flatters the validation")
-    if max(counts) > 10 * min(counts):
-        report.notes.append(f"classes are uneven, {min(counts)} to {max(counts)} texts: accuracy favors the large ones, look at macro f1")
+        report.notes.append(f"classes are uneven, {min(filled)} to {max(filled)} {what}: accuracy favors the large ones, look at macro f1")
 
 
 def _check_text(source: TextSource, report: Report) -> None:

@@ -43,6 +43,7 @@ class IdxImages:
     files: tuple[Path, Path]
 
     format = "idx"
+    multi_label = False
 
     @property
     def size(self) -> tuple[int, int]:

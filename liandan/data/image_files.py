@@ -14,6 +14,7 @@ from liandan.data.errors import Unreadable
 from liandan.data.files import Found, hidden, shown
 from liandan.data.fingerprint import digest
 from liandan.data.images import SUFFIXES, decode, probe
+from liandan.data.protocols import Labels, Target
 
 
 def is_image(name: str) -> bool:
@@ -27,14 +28,14 @@ def usable(found: Found) -> bool:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """A list of image files, with a class each or without.
+    """A list of image files, with classes or without; protocols.ImageSource says of what kinds.
 
     Attributes:
         path: the folder.
         files: paths below it, as the file system spells them.
         sizes: int64 (N,) bytes.
-        targets: int64 (N,) indices into `labels`, or None.
-        labels: class names, or None.
+        targets: int64 (N,) indices into `labels`; with heads int64 (N, heads); with `multi_label` uint8 (N, classes); or None.
+        labels: class names, or {head: class names}, or None.
         ignored: files under the folder that are hidden or no images.
         empty: class folders without an image.
     """
@@ -44,9 +45,10 @@ class ImageFiles:
     files: list[str]
     sizes: np.ndarray
     targets: np.ndarray | None = None
-    labels: list[str] | None = None
+    labels: Labels | None = None
     ignored: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    multi_label: bool = False
 
     size = None  # of the images: not known without opening them all
 
@@ -63,8 +65,14 @@ class ImageFiles:
         """uint8 (channels, height, width); raises Unreadable."""
         return decode(self.file(i), channels, at_least)
 
-    def target(self, i: int) -> int | None:
-        return None if self.targets is None else int(self.targets[i])
+    def target(self, i: int) -> Target | None:
+        if self.targets is None:
+            return None
+        if self.multi_label:
+            return np.flatnonzero(self.targets[i]).tolist()
+        if isinstance(self.labels, dict):
+            return dict(zip(self.labels, self.targets[i].tolist(), strict=True))
+        return int(self.targets[i])
 
     def name(self, i: int) -> str:
         return shown(self.files[i])
@@ -88,6 +96,9 @@ class ImageFiles:
         targets = None if self.targets is None else self.targets[at]
         return replace(self, files=[self.files[i] for i in at], sizes=self.sizes[at], targets=targets)
 
+    def _names(self) -> list[list[str]]:
+        return [[head, *names] for head, names in self.labels.items()] if isinstance(self.labels, dict) else [self.labels or []]
+
     def manifest(self) -> list[list[Any]]:
         return sorted([self.name(i), int(self.sizes[i])] for i in range(len(self)))
 
@@ -97,5 +108,5 @@ class ImageFiles:
             "count": len(self),
             "bytes": int(self.sizes.sum()),
             "files": digest(self.manifest()),
-            "labels": None if self.labels is None else digest([self.labels]),
+            "labels": None if self.labels is None else digest(self._names()),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,20 @@ import torch
 
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.images import decode
+from liandan.data.mixing import Mixing
 from liandan.data.protocols import Batch, ImageSource, Sample
-from liandan.data.transforms import Chain, Step, TransformError, at_least, auto_eval, auto_train, complete, divide, random_steps
+from liandan.data.transforms import (
+    ELEMENTWISE,
+    Chain,
+    Step,
+    TransformError,
+    at_least,
+    auto_eval,
+    auto_train,
+    complete,
+    divide,
+    random_steps,
+)
 
 CACHE_LIMIT = 1 << 30  # bytes a split may take when the caller states no other limit
 _ONE_SIZE = "end the steps with center_crop, random_crop or a resize to [height, width]"
@@ -27,13 +40,17 @@ class ImagePipeline:
     Attributes:
         channels: 1 or 3, what images are decoded to.
         train, eval: the steps, resolved ("auto" no longer occurs).
+        mix: how training samples are mixed after their steps, as in the recipe; None for not at all.
         shape: (channels, height, width) of the evaluated image.
     """
 
     kind = "images"
 
-    def __init__(self, channels: int, train: list[Step], eval: list[Step], shape: Sequence[int], cache_limit: int = CACHE_LIMIT) -> None:
-        self.channels, self.train, self.eval, self.cache_limit = channels, train, eval, cache_limit
+    def __init__(
+        self, channels: int, train: list[Step], eval: list[Step], shape: Sequence[int], cache_limit: int = CACHE_LIMIT,
+        mix: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.channels, self.train, self.eval, self.cache_limit, self.mix = channels, train, eval, cache_limit, mix
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self._eval_chain: Chain | None = None
 
@@ -51,7 +68,7 @@ class ImagePipeline:
 
         Args:
             source: the training split; up to 16 images are opened.
-            transforms: {"train": "auto" or steps, "eval": "auto" or steps}.
+            transforms: {"train": "auto" or steps, "eval": "auto" or steps, "mix": see mixing.Mixing, or None}.
             text: not used.
             defaults: a model's own preprocessing, each key optional: size (int, [height, width] or [channels, height, width]),
                 channels (1, 3 or "auto": 1 if the images have no color), mean, std, crop_pct, interpolation.
@@ -89,16 +106,21 @@ class ImagePipeline:
             raise TransformError(
                 f"data.transforms: train ends in {shapes['train'][0]} channels, eval in {shapes['eval'][0]}; make them the same"
             )
-        return cls(channels, steps["train"], steps["eval"], shapes["eval"], cache_limit)
+        mix = given.get("mix")
+        if Mixing.of(mix) and source.targets is None:
+            raise TransformError(f"data.transforms.mix: {source.path} has images without classes, whose targets cannot be mixed")
+        return cls(channels, steps["train"], steps["eval"], shapes["eval"], cache_limit, mix)
 
     def samples(self, source: ImageSource, training: bool) -> ImageSamples:
         """The samples of a split; `training` chooses the steps."""
-        return ImageSamples(source, divide(self.train if training else self.eval), self.channels, self.cache_limit)
+        chain = divide(self.train if training else self.eval)
+        return ImageSamples(source, chain, self.channels, self.cache_limit, Mixing.of(self.mix) if training else None)
 
-    def example(self, file: str | Path | bytes) -> Sample:
-        """{"image": uint8 (C, H, W)} of a file to predict, by the steps of evaluation; `collate` makes the batch. Raises Unreadable."""
+    def example(self, file: str | Path | bytes | torch.Tensor) -> Sample:
+        """{"image": uint8 (C, H, W)} of a file to predict, or of a frame that was decoded already (uint8 (C, H, W), of as many channels as
+        the pipeline's), by the steps of evaluation; `collate` makes the batch. Raises Unreadable."""
         chain = self._evaluation()
-        image = decode(file, self.channels, at_least(chain.steps))
+        image = file if isinstance(file, torch.Tensor) else decode(file, self.channels, at_least(chain.steps))
         return {"image": chain.apply_middle(chain.apply_prefix(image), 0)}
 
     def collate(self, samples: list[Sample]) -> Batch:
@@ -114,13 +136,19 @@ class ImagePipeline:
         """What a model must be told: {"in_chans": 1 or 3, "size": [height, width]}."""
         return {"in_chans": self.shape[0], "size": [self.shape[1], self.shape[2]]}
 
+    def scale(self) -> list[Step]:
+        """The steps of evaluation by which pixels become a model's numbers."""
+        return [step for step in self.eval if step["name"] in ELEMENTWISE]
+
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "channels": self.channels, "train": self.train, "eval": self.eval, "shape": list(self.shape)}
+        steps = {"train": self.train, "eval": self.eval, "mix": self.mix}
+        return {"kind": self.kind, "channels": self.channels, **steps, "shape": list(self.shape)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], cache_limit: int = CACHE_LIMIT) -> ImagePipeline:
         """The pipeline `to_json` described; every step is built once, so a wrong file is found here (TransformError)."""
-        pipeline = cls(int(values["channels"]), list(values["train"]), list(values["eval"]), values["shape"], cache_limit)
+        steps = list(values["train"]), list(values["eval"])
+        pipeline = cls(int(values["channels"]), *steps, values["shape"], cache_limit, values.get("mix"))
         divide(pipeline.train)
         pipeline._evaluation()
         return pipeline
@@ -133,9 +161,10 @@ class ImageSamples:
     workers share (not in /dev/shm, which containers keep small), filled by whoever needs an image first. All write the same bytes.
     """
 
-    def __init__(self, source: ImageSource, chain: Chain, channels: int, cache_limit: int) -> None:
-        self.source, self.chain, self.channels = source, chain, channels
+    def __init__(self, source: ImageSource, chain: Chain, channels: int, cache_limit: int, mixing: Mixing | None = None) -> None:
+        self.source, self.chain, self.channels, self.mixing = source, chain, channels, mixing
         self.at_least = at_least(chain.steps)
+        self.several = bool(getattr(source, "multi_label", False))  # an image has any number of classes
         self._images: torch.Tensor | None = None  # uint8 (N, 1 or channels, H, W)
         self._filled: np.ndarray | None = None  # bool (N,)
         self._complete = False
@@ -176,13 +205,46 @@ class ImageSamples:
         """Whether `batch` is one indexing of memory: everything is kept, and no step is random. Then it cannot raise Unreadable."""
         if not self._complete and self._filled is not None:
             self._complete = bool(self._filled.all())
-        return self._complete and not self.chain.middle
+        return self._complete and not self.chain.middle and self.mixing is None
 
     def name(self, index: int) -> str:
         return self.source.name(index)
 
+    def picture(self, index: int, side: int) -> bytes:
+        """The image as a person would see it, as PNG with at most `side` pixels a side; raises Unreadable."""
+        from PIL import Image
+
+        image = self.source.image(index, 3, side)
+        shown = Image.fromarray(image.permute(1, 2, 0).numpy())
+        shown.thumbnail((side, side))
+        out = io.BytesIO()
+        shown.save(out, format="PNG")
+        return out.getvalue()
+
     def sample(self, index: int, key: int | None) -> Sample:
-        """{"image": uint8 (C, H, W) before the tail, "label": int where the source has targets}."""
+        """{"image": uint8 (C, H, W) before the tail} and its target: "label" int, or "labels" float32 (classes,) where an image has any
+        number of them, or int64 (heads,); mixed with another, where it cannot be a mean, "other" and "share" as well."""
+        image, target = self._made(index, key), self._target(index)
+        if self.mixing is None or key is None:
+            return {"image": image, **target}
+        image, partner, share = self.mixing.apply(image, index, int(key), len(self), self._made)
+        second = self._target(partner)
+        if self.several:
+            return {"image": image, "labels": share * target["labels"] + (1 - share) * second["labels"]}
+        return {"image": image, **target, "other": second.get("label", second.get("labels")), "share": share}
+
+    def _target(self, index: int) -> Sample:
+        target: Any = self.source.target(index)
+        if isinstance(target, dict):
+            return {"labels": torch.tensor(list(target.values()), dtype=torch.int64)}
+        if not isinstance(target, list):
+            return {} if target is None else {"label": target}
+        present = torch.zeros(len(self.source.labels or ()))
+        present[target] = 1.0
+        return {"labels": present}
+
+    def _made(self, index: int, key: int | None) -> torch.Tensor:
+        """An image after all steps but the tail."""
         image = self._prefixed(index)
         if self.chain.middle:
             if key is None:
@@ -192,8 +254,7 @@ class ImageSamples:
             except Exception as error:
                 steps = ", ".join(random_steps(self.chain.steps))
                 raise TransformError(f"{self.name(index)}, {tuple(image.shape)}: {error} (steps: {steps})") from error
-        target = self.source.target(index)
-        return {"image": image} if target is None else {"image": image, "label": target}
+        return image
 
     def _prefixed(self, index: int) -> torch.Tensor:
         """A tensor of the caller's own: a step may work in place."""
@@ -206,7 +267,9 @@ class ImageSamples:
         return image
 
     def collate(self, samples: list[Sample]) -> Batch:
-        """{"image": float32 (B, C, H, W), "label": int64 (B,) where there are targets}."""
+        """{"image": float32 (B, C, H, W)} with "label" int64 (B,), or with "labels": float32 (B, classes) where an image has any number of
+        classes, int64 (B, heads) where it has one of each head. Of mixed samples also "other", the partner's label or labels, and
+        "share" float32 (B,), the part of the own in the target."""
         return _collate(samples, self.chain)
 
     def batch(self, indices: np.ndarray, keys: np.ndarray | None) -> Batch:
@@ -219,7 +282,9 @@ class ImageSamples:
         if self._repeat > 1:
             images = images.repeat(1, self._repeat, 1, 1)
         batch = {"image": self.chain.apply_tail(images)}
-        if self.source.targets is not None:
+        if self.several or isinstance(self.source.labels, dict):
+            batch["labels"] = torch.stack([self._target(int(i))["labels"] for i in at])
+        elif self.source.targets is not None:
             batch["label"] = torch.from_numpy(self.source.targets[at])
         return batch
 
@@ -231,6 +296,11 @@ def _collate(samples: list[Sample], chain: Chain) -> Batch:
     batch = {"image": chain.apply_tail(torch.stack([sample["image"] for sample in samples]))}
     if "label" in samples[0]:
         batch["label"] = torch.tensor([sample["label"] for sample in samples], dtype=torch.int64)
+    if "labels" in samples[0]:
+        batch["labels"] = torch.stack([sample["labels"] for sample in samples])
+    if "other" in samples[0]:
+        batch["other"] = torch.stack([torch.as_tensor(sample["other"], dtype=torch.int64) for sample in samples])
+        batch["share"] = torch.tensor([sample["share"] for sample in samples], dtype=torch.float32)
     return batch
 
 

@@ -41,6 +41,7 @@ class LabeledText:
     files: list[list[Any]] = field(repr=False)
 
     format = "labeled_text"
+    multi_label = False
 
     def __len__(self) -> int:
         return len(self.texts)

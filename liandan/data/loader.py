@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from liandan.data.images import Unreadable
 from liandan.data.order import Order, evaluation_batches
+from liandan.data.sampling import Sampling
 from liandan.randomness import mix
 
 Batch = dict[str, Any]
@@ -89,6 +90,7 @@ class Loader:
         timeout: seconds to wait for a worker before it is called hung.
         unreadable: "skip" (another sample takes its place; in evaluation it is left out) or "raise".
         max_unreadable: fraction of the split above which "skip" gives up.
+        sampling: how often each sample comes in an epoch of training; None: once.
     """
 
     def __init__(
@@ -102,17 +104,24 @@ class Loader:
         timeout: float = 120.0,
         unreadable: str = "skip",
         max_unreadable: float = 0.01,
+        sampling: Sampling | None = None,
     ) -> None:
         self.samples, self.seed, self.rank, self.world = samples, seed, rank, world
         self.workers, self.timeout, self.policy, self.max_unreadable = workers, timeout, unreadable, max_unreadable
+        self.sampling = sampling
         self.unreadable: set[int] = set()
+
+    @property
+    def epoch(self) -> int:
+        """Samples in an epoch of training."""
+        return len(self.samples) if self.sampling is None else self.sampling.length
 
     def training(self, batch_size: int, micro_batch_size: int, start: int, stop: int) -> Iterator[list[Batch]]:
         """For each step in range(start, stop), this process's micro-batches: micro-batch k belongs to process k mod world.
 
         Every batch carries `index` and `key` int64 (b,), and `rng`, the key of its dropout.
         """
-        order = Order(len(self.samples), batch_size, self.seed)
+        order = Order(self.epoch, batch_size, self.seed, self.sampling)
         mine = slice(self.rank, None, self.world)
 
         def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from liandan.data.sampling import Sampling
 from liandan.randomness import mix, mix_each, permute
 
 _ORDER, _SAMPLE, _MICRO, _EVALUATION = 1, 2, 3, 4  # which use a key is for: no two uses share one
@@ -22,14 +23,16 @@ class Order:
     """The training order of `n` samples in batches of `batch_size`; the last batch of an epoch may be smaller, never dropped.
 
     Attributes:
-        n: samples in an epoch.
+        n: samples in an epoch: all there are, or the length of the sampling.
         batch_size: samples a step, over all processes.
         seed: of the run.
+        sampling: which sample each of the `n` slots is; None: each once.
     """
 
     n: int
     batch_size: int
     seed: int
+    sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.batch_size < 1:
@@ -44,15 +47,17 @@ class Order:
     def steps(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Sample indices int64 (b,) and their keys int64 (b,) of each step in range(start, stop); key = f(seed, epoch, index).
 
-        Small steps are worked out several at a time.
+        With a sampling the key is f(seed, epoch, slot): a sample that comes twice in an epoch has two. Small steps are worked out several
+        at a time.
         """
         together = max(1, _TOGETHER // self.batch_size)
         while start < stop:
             epoch, slot = divmod(start, self.steps_per_epoch)
             count = min(together, stop - start, self.steps_per_epoch - slot)
             positions = np.arange(slot * self.batch_size, min(self.n, (slot + count) * self.batch_size))
-            indices = permute(positions, self.n, mix(self.seed, _ORDER, epoch))
-            keys = mix_each(indices, self.seed, _SAMPLE, epoch)
+            slots = permute(positions, self.n, mix(self.seed, _ORDER, epoch))
+            keys = mix_each(slots, self.seed, _SAMPLE, epoch)
+            indices = slots if self.sampling is None else self.sampling.indices(slots, epoch)
             for at in range(0, len(indices), self.batch_size):
                 yield indices[at : at + self.batch_size], keys[at : at + self.batch_size]
             start += count

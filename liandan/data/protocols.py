@@ -10,6 +10,8 @@ import torch
 
 Sample = dict[str, Any]  # tensors and ints of one sample
 Batch = dict[str, torch.Tensor]
+Labels = list[str] | dict[str, list[str]]  # names of the classes, or of each head's classes
+Target = int | list[int] | dict[str, int]  # a class, the classes that are present (multi-label), or a class of each head
 
 
 class Source(Protocol):
@@ -34,17 +36,26 @@ class Source(Protocol):
 
 
 class ImageSource(Source, Protocol):
-    """Images, with or without a class each."""
+    """Images, with or without classes.
 
-    labels: list[str] | None
-    targets: np.ndarray | None  # int64 (N,)
+    | images have               | labels          | targets                                  | target(i)          |
+    |---------------------------|-----------------|------------------------------------------|--------------------|
+    | no class                  | None            | None                                     | None               |
+    | one class each            | [name]          | int64 (N,)                               | 3                  |
+    | any number (multi_label)  | [name]          | uint8 (N, classes) of 0 and 1            | [0, 3]             |
+    | one class of each head    | {head: [name]}  | int64 (N, heads), in the order of labels | {"color": 3, ...}  |
+    """
+
+    labels: Labels | None
+    targets: np.ndarray | None
+    multi_label: bool
     size: tuple[int, int] | None  # (height, width) when every image is known to have it
 
     def image(self, i: int, channels: int = 3, at_least: int | None = None) -> torch.Tensor:
         """uint8 (channels, height, width); raises Unreadable. `at_least`: see images.decode."""
         ...
 
-    def target(self, i: int) -> int | None: ...
+    def target(self, i: int) -> Target | None: ...
     def grey(self, sample: int = 64) -> bool:
         """Whether images, judged by up to `sample` of them, have no color."""
         ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
+from liandan.data.annotations import is_list, read_annotations
 from liandan.data.class_folders import read_class_folders
 from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.errors import DataError, suggest
@@ -16,12 +18,16 @@ from liandan.data.image_files import is_image, usable
 from liandan.data.image_folder import read_image_folder
 from liandan.data.labeled_text import looks_like_labeled_text, read_labeled_text
 from liandan.data.rows import SUFFIXES
+from liandan.data.table import SUFFIXES as TABLES
+from liandan.data.table import read_table
 from liandan.data.text import read_text
 from liandan.data.tokens import read_tokens
 
 READERS: dict[str, Callable[..., Any]] = {
     "class_folders": read_class_folders,
     "images": read_image_folder,
+    "annotations": read_annotations,
+    "table": read_table,
     "idx": read_idx,
     "text": read_text,
     "tokens": read_tokens,
@@ -31,6 +37,8 @@ READERS: dict[str, Callable[..., Any]] = {
 
 _EXPECTED = """  class_folders  a folder with a folder of images for each class
   images         a folder of images
+  annotations    a .txt file with a line `<path> <index of the class>` for each image
+  table          a .csv, .tsv or .parquet file with the columns path and label
   idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
   text           a .txt file, or a folder of them
   tokens         a .npy or .bin file of token ids
@@ -55,15 +63,19 @@ def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
     name = detect_format(where) if format is None else format
     if name not in READERS:
         raise DataError(f'no data format "{name}"; {suggest(name, READERS)}')
-    known = [key for key in inspect.signature(READERS[name]).parameters if key != "path"]
-    for key in arguments:
+    known = {key: hint for key, hint in get_type_hints(READERS[name]).items() if key not in ("path", "return")}
+    for key, value in arguments.items():
         if key not in known:
             raise DataError(f'format {name} takes no "{key}"; {suggest(key, known) if known else "it takes no arguments"}')
+        try:
+            TypeAdapter(known[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise DataError(f"format {name}: {key}: {error.errors()[0]['msg']}, got {value!r}") from error
     return READERS[name](where, **arguments)
 
 
 def detect_format(path: str | Path) -> str:
-    """Which format a path looks like, by names alone; raises DataError that lists what each expects."""
+    """Which format a path looks like, by names and the first lines of a text; raises DataError that lists what each expects."""
     where = Path(path)
     found = _looks_like(where)
     if found is None:
@@ -75,9 +87,14 @@ def _looks_like(path: Path) -> str | None:
     if path.is_file():
         if path.name.removesuffix(".gz").endswith("idx3-ubyte"):
             return "idx"
-        if path.suffix.lower() in SUFFIXES:
-            return _of_rows(path)
-        return {".txt": "text", ".npy": "tokens", ".bin": "tokens"}.get(path.suffix.lower())
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES and (found := _of_rows(path)):
+            return found
+        if suffix in TABLES:
+            return "table"
+        if suffix == ".txt":
+            return "annotations" if is_list(path) else "text"
+        return {".npy": "tokens", ".bin": "tokens"}.get(suffix)
     if not path.is_dir():
         return None
     if find_images(path):

@@ -21,7 +21,8 @@ def hold_out(source: Any, fraction: float, stratify: bool = True, seed: int = 0)
 
     Images: within each class (all together without classes, or without `stratify`) the names are ranked by a hash of (seed,
     name) and the first `fraction` of them is held out: at least one, and never all, of a class with two or more. Adding an
-    image moves few others across.
+    image moves few others across. Where images have several classes, or one of each head, each class gives its share, the rarest
+    first (Sechidis et al., "On the Stratification of Multi-Label Data", ECML PKDD 2011).
     Text of at least 100 documents: a keyed choice of documents. Shorter text: its last lines. Tokens: the last of them.
 
     Args:
@@ -84,6 +85,8 @@ def _share(n: int, fraction: float) -> int:
 def _held_images(source: Any, fraction: float, stratify: bool, seed: int) -> np.ndarray:
     prefix = f"{seed}\0".encode()
     rank = [hashlib.sha256(prefix + source.name(i).encode()).digest() for i in range(len(source))]
+    if stratify and source.targets is not None and source.targets.ndim == 2:
+        return _held_of_each(_presence(source), rank, fraction)
     groups: dict[int | None, list[int]] = {}
     for i in range(len(source)):
         groups.setdefault(source.target(i) if stratify else None, []).append(i)
@@ -94,6 +97,35 @@ def _held_images(source: Any, fraction: float, stratify: bool, seed: int) -> np.
     if not held:
         raise DataError(f"{source.path}: every class has a single image, so none can be held out; set data.val to a folder, or null")
     return np.sort(np.array(held, dtype=np.int64))
+
+
+def _presence(source: Any) -> np.ndarray:
+    """bool (N, classes): the classes an image has, those of all heads side by side."""
+    if source.multi_label:
+        return source.targets.astype(np.bool_)
+    heads = zip(source.labels.values(), source.targets.T, strict=True)
+    return np.concatenate([column[:, None] == np.arange(len(names)) for names, column in heads], axis=1)
+
+
+def _held_of_each(present: np.ndarray, rank: list[bytes], fraction: float) -> np.ndarray:
+    """Indices to hold out, so that each class gives its share and keeps at least one."""
+    order = np.array(sorted(range(len(rank)), key=rank.__getitem__), dtype=np.int64)
+    total = present.sum(axis=0)
+    wanted = np.array([_share(int(n), fraction) if n > 1 else 0 for n in total], dtype=np.int64)
+    held, open_ = np.zeros(len(rank), dtype=np.bool_), np.ones(len(rank), dtype=np.bool_)
+    taken = np.zeros_like(wanted)
+    while (left := present[open_].sum(axis=0)).any():
+        label = int(np.where(left > 0, left, len(rank) + 1).argmin())
+        for i in order[open_[order] & present[order, label]]:
+            if taken[label] < wanted[label] and (taken + 1 < total)[present[i]].all():
+                held[i] = True
+                taken += present[i]
+        open_ &= ~present[:, label]
+    plain = order[open_[order]]  # images without any class
+    held[plain[: _share(len(plain), fraction) if len(plain) > 1 else 0]] = True
+    if not held.any():
+        raise DataError("no image can be held out without taking a class's only one; set data.val to other data, or null")
+    return np.flatnonzero(held)
 
 
 def _tail_of_text(source: TextSource, fraction: float) -> tuple[TextSource, TextSource, list[str]]:

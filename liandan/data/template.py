@@ -67,7 +67,8 @@ class Template:
             raise DataError(f'a chat template needs transformers ({error}): pip install "liandan[text]"') from error
         plain = [{"role": m.role, "content": m.content} for m in messages]
         try:
-            texts, _ = render_jinja_template([plain], chat_template=self.jinja, add_generation_prompt=answer, **self.special)
+            options: dict[str, Any] = {"add_generation_prompt": answer, **self.special}
+            texts, _ = render_jinja_template([plain], chat_template=self.jinja, **options)
         except Exception as error:  # Jinja's own, and what the template itself raises
             raise DataError(f"the chat template does not take these messages: {error}") from error
         return texts[0]

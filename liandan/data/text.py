@@ -150,7 +150,7 @@ def read_text(path: Path, encoding: str | None = None) -> TextSource:
             raise DataError(f"{path}: expected a text file, or a folder with .txt files; found no .txt file")
     else:
         listed = [(path.name, path)]
-    files = [_examine(file, name, encoding) for name, file in listed]
+    files = [examine(file, name, encoding) for name, file in listed]
     spans = np.concatenate([_documents(file, k) for k, file in enumerate(files)])
     if len(spans) == 0:
         raise DataError(f"{path}: expected text, found {len(files)} empty file(s)")
@@ -168,8 +168,8 @@ def parse_span(source: TextSource, name: str) -> list[int]:
     return [names.index(file), int(start), int(stop)]
 
 
-def _examine(path: Path, name: str, encoding: str | None) -> TextFile:
-    """Find the encoding by decoding the file once, in pieces."""
+def examine(path: Path, name: str, encoding: str | None) -> TextFile:
+    """Find the encoding by decoding the file once, in pieces; see `read_text`. Raises Unreadable."""
     try:
         with path.open("rb") as file:
             head = file.read(4)

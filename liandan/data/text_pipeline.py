@@ -126,6 +126,10 @@ class TextPipeline:
         """What a model must be told: {"vocab_size": n, "context": c}."""
         return {"vocab_size": self.vocab_size, "context": self.context}
 
+    def transformers_files(self) -> dict[str, Any]:
+        """{file name: JSON} that transformers reads besides the model's own; nothing without a tokenizer."""
+        return {} if self.tokenizer is None else self.tokenizer.transformers_files(self.context, {})
+
     def to_json(self) -> dict[str, Any]:
         tokenizer = None if self.tokenizer is None else self.tokenizer.to_json()
         return {"kind": self.kind, "vocab_size": self.vocab_size, "context": self.context, "tokenizer": tokenizer}

@@ -97,6 +97,23 @@ class Tokenizer:
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "tokenizer": json.loads(self._engine.to_str())}
 
+    def transformers_files(self, context: int, special: Mapping[str, str], chat_template: str | None = None) -> dict[str, Any]:
+        """{file name: JSON} from which transformers' AutoTokenizer makes the same tokenizer.
+
+        Args:
+            context: most tokens the model sees.
+            special: names such as eos_token -> the tokens' text.
+            chat_template: Jinja.
+        """
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",  # tokenizer.json as it is: a model's own class may rebuild it otherwise
+            "model_max_length": context,
+            "clean_up_tokenization_spaces": False,
+            **special,
+            **({} if chat_template is None else {"chat_template": chat_template}),
+        }
+        return {"tokenizer.json": self.to_json()["tokenizer"], "tokenizer_config.json": config}
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Tokenizer:
         from tokenizers import Tokenizer as Engine

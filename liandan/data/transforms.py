@@ -24,7 +24,7 @@ from liandan.data.errors import DataError, suggest
 
 Step = dict[str, Any]  # {"name": ..., and keyword arguments}, JSON-able
 
-# name -> class of torchvision.transforms.v2, whose arguments the step takes
+# name -> class of torchvision.transforms.v2, or of augment.py here, whose arguments the step takes
 TRANSFORMS = {
     "resize": "Resize",
     "center_crop": "CenterCrop",
@@ -60,6 +60,8 @@ TRANSFORMS = {
     "trivial_augment_wide": "TrivialAugmentWide",
     "auto_augment": "AutoAugment",
     "aug_mix": "AugMix",
+    "augment_policies": "AugmentPolicies",
+    "lighting": "Lighting",
 }
 DETERMINISTIC = {"resize", "center_crop", "pad", "grayscale"}
 ELEMENTWISE = {"to_float", "normalize"}
@@ -83,7 +85,9 @@ def _class(name: str) -> Callable[..., Any]:
         raise TransformError(f'no transform "{name}"; {suggest(name, TRANSFORMS)}')
     from torchvision.transforms import v2
 
-    return getattr(v2, TRANSFORMS[name])
+    from liandan.data import augment
+
+    return getattr(augment, TRANSFORMS[name], None) or getattr(v2, TRANSFORMS[name])
 
 
 def build(step: Step) -> Callable[[torch.Tensor], torch.Tensor]:

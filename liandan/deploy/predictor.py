@@ -1,29 +1,81 @@
-"""Predictions over files, folders and prompts; one bad file never stops the rest."""
+"""Predictions over files, folders, videos and prompts, a batch at a time; one bad file never stops the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import csv
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
 
-from liandan.runtime.opened import OpenRun, Unreadable
+from liandan.runtime.opened import Item, OpenRun, Unreadable
 
 _BATCH = 32
 
 
-def predict(run: OpenRun, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One result an input, in order: the task's prediction with `input`, or `input` and `error` where it cannot be read."""
-    items = run.expand(inputs)
-    for at in range(0, len(items), _BATCH):
-        chunk = items[at : at + _BATCH]
+def predict(run: OpenRun, inputs: Iterable[str], every: float = 0.0) -> Iterator[dict[str, Any]]:
+    """One result an image, frame or prompt, in order: `input`, for a frame `seconds`, and the task's prediction, or `error`.
+
+    Args:
+        inputs: read as they are needed, so they may come from a pipe.
+        every: seconds between two frames of a video; 0 takes all of them.
+    """
+    items = run.items(inputs, every)
+    while chunk := list(itertools.islice(items, _BATCH)):
+        good = [item for item in chunk if not isinstance(item.what, Unreadable)]
         try:
-            results = run.predict(chunk)
+            found = run.predict([item.what for item in good]) if good else []
         except Unreadable:
-            results = [_alone(run, item) for item in chunk]
-        yield from ({"input": item, **result} for item, result in zip(chunk, results, strict=True))
+            found = [_alone(run, item) for item in good]
+        results = iter(found)
+        for item in chunk:
+            told = {"error": item.what.reason} if isinstance(item.what, Unreadable) else next(results)
+            yield {"input": item.name, **({} if item.seconds is None else {"seconds": round(item.seconds, 3)}), **told}
 
 
-def _alone(run: OpenRun, item: str) -> dict[str, Any]:
+def _alone(run: OpenRun, item: Item) -> dict[str, Any]:
     try:
-        return run.predict([item])[0]
+        return run.predict([item.what])[0]
     except Unreadable as error:
-        return {"error": str(error)}
+        return {"error": error.reason}
+
+
+def write_jsonl(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
+    """Pass rows on, each written as a line of JSON first."""
+    for row in rows:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        yield row
+
+
+def write_csv(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
+    """Pass rows on, each written as a line of CSV first. The columns are the first prediction's; what failed before it waits for it."""
+    writer: Any = None
+    waiting: list[dict[str, Any]] = []
+    for row in rows:
+        line = flat(row)
+        if writer is None and "error" not in line:
+            columns = sorted([*line, "error"], key=lambda name: {"input": 0, "seconds": 1, "error": 3}.get(name, 2))
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(waiting)
+        if writer is None:
+            waiting.append(line)
+        else:
+            writer.writerow(line)
+        yield row
+    if writer is None and waiting:
+        writer = csv.DictWriter(file, ["input", "error"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(waiting)
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A nested row as one line: {"top": [{"label": "a"}]} is {"top1_label": "a"}."""
+    if isinstance(value, dict):
+        return {key: v for k, inner in value.items() for key, v in flat(inner, f"{name}_{k}" if name else k).items()}
+    if isinstance(value, list | tuple):
+        return {key: v for n, inner in enumerate(value, 1) for key, v in flat(inner, f"{name}{n}").items()}
+    return {name: value}
+
+
+WRITERS: dict[str, Callable[[Iterable[dict[str, Any]], IO[str]], Iterator[dict[str, Any]]]] = {".csv": write_csv, ".jsonl": write_jsonl}

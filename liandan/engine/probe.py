@@ -36,7 +36,7 @@ def probe(recipe: Recipe) -> Probe:
     check(recipe)
     device = assemble.find_device(recipe)
     parts = assemble.assemble(recipe, device, initial=weights.find(recipe))
-    optimizer = optim.build(parts.recipe.optimizer.name, [p for _, p in parts.named], parts.recipe.optimizer.arguments)
+    optimizer = optim.of(parts)
     state = State(parts.model, optimizer, parts.task, device, parts.recipe.train.ema, parts.plan.micro_batch_size)
     times: list[float] = []
     began = started = time.perf_counter()

@@ -74,23 +74,13 @@ def open_faults(recipe: Recipe) -> list[Fault]:
     schedules = {name: schedule.signature(name) for name in schedule.SCHEDULES}
     for key, section, table, tried in (
         ("optimizer", recipe.optimizer, optimizers, lambda name, given: optim.build(name, [torch.nn.Parameter(torch.zeros(1))], given)),
-        ("schedule", recipe.schedule, schedules, lambda name, given: schedule.factor(1, 2, 1, name, given, None)),
+        ("schedule", recipe.schedule, schedules, lambda name, given: schedule.SCHEDULES[name](1.0, 1, 2, 1, **given)),
     ):
-        found = assemble.named_faults(recipe, key, section, table) or tried_faults(recipe, key, section, tried)
-        faults += found
+        faults += assemble.named_faults(recipe, key, section, table) or assemble.tried_faults(recipe, key, section, tried)
+    if recipe.schedule.name == "plateau" and recipe.data.val is None:
+        where = recipe.document.where("schedule.name")
+        faults.append(Fault("schedule.name", where, "a schedule that needs no evaluation, because data.val is null", "plateau"))
     return faults
-
-
-def tried_faults(recipe: Recipe, key: str, section: Any, tried: Callable[[str, dict[str, Any]], Any]) -> list[Fault]:
-    """A fault where the thing named refuses the values of its arguments: signatures know names, only the thing itself knows values."""
-    try:
-        tried(section.name, section.arguments)
-    except (TypeError, ValueError, ArithmeticError, IndexError, KeyError) as error:
-        lines = recipe.document.lines
-        where = next((lines[k] for k in (*(f"{key}.{name}" for name in section.arguments), f"{key}.name", key) if k in lines), "")
-        given = ", ".join(f"{name}: {value}" for name, value in section.arguments.items())
-        return [Fault(key, where, f"arguments that {section.name} takes", given, str(error))]
-    return []
 
 
 def start(recipe: Recipe, *, resume: bool = False, allow_data_change: bool = False, watch: Watch = lambda event: None) -> Outcome:
@@ -124,9 +114,14 @@ def forget(layout: Layout) -> None:
             layout.root.rmdir()
 
 
+def name_of(recipe: Recipe) -> str:
+    """What a run is called that nobody named: as its data."""
+    return recipe.name or Path(recipe.data.train.path).stem or recipe.task
+
+
 def find_or_make(recipe: Recipe, resume: bool) -> Layout:
     """The directory of a run that goes on, or a new one."""
-    name = recipe.name or Path(recipe.data.train.path).stem or recipe.task
+    name = name_of(recipe)
     if recipe.run.dir is not None:
         exact = Layout(Path(recipe.run.dir))
         if resume and exact.root.is_dir():
@@ -173,7 +168,7 @@ class Session:
         parts = self.resumed_parts() if goes_on else self.new_parts()
         torch.set_num_threads(int(parts.recipe.train.threads))
         parts.note, parts.dump, parts.keep_samples = self.note, self.dump, self.keep_samples
-        optimizer = optim.build(parts.recipe.optimizer.name, [p for _, p in parts.named], parts.recipe.optimizer.arguments)
+        optimizer = optim.of(parts)
         state = State(parts.model, optimizer, parts.task, self.device, parts.recipe.train.ema, parts.plan.micro_batch_size)
         found = self.restore(state) if goes_on else None
         if self.device.main and self.changed:
@@ -244,9 +239,13 @@ class Session:
         fresh = store.newest_valid(self.layout, lambda _: None) is None  # an adapter's checkpoint is not the whole model
         initial = weights.find(recipe) if fresh or recipe.model.adapter is not None else None
         parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, initial=initial, note=self.note)
+        asked, now = was.get("teachers", {}), parts.facts["teachers"]
+        taught = [f"{key}: {asked[key]} is now {now.get(key)}" for key in asked if asked[key] != now.get(key)]
+        if taught and not self.allow_data_change:
+            raise Refused("the teacher is not the one this run began with:\n  " + "\n  ".join(taught) + "\ngo on with --allow-data-change")
         if parts.task.labels != store.read_json(self.layout.labels):
             raise Refused("the classes are not those of labels.json: the model's outputs would change their meaning; start a new run")
-        self.changed = bool(changes or differences)
+        self.changed = bool(changes or differences or taught)
         return parts
 
     def write_changes(self, parts: assemble.Parts) -> None:
@@ -353,19 +352,20 @@ class Session:
             parts.model.load_state_dict(tensors["model.safetensors"])
         elif state.ema is not None:
             parts.model.load_state_dict(state.ema.mean)
+        if self.record is not None:  # before the evaluations, whose reports show them
+            self.record.sync()
+            metric, mode = parts.plan.best
+            plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png", {"metric": metric, "mode": mode})
         for split, samples in (("val", parts.val), ("test", parts.test)):
             if samples is not None:
                 loader = assemble.make_loader(parts.recipe, samples, self.device)
-                outcome.metrics |= evaluate_split(self.layout, parts, loader, split, parts.plan.evaluate_batch_size, parts.plan.metrics)
+                outcome.metrics |= evaluate_split(self.layout, parts, loader, split, parts.plan.evaluate_batch_size)
                 if loader.unreadable:
                     self.note(f"{len(loader.unreadable)} unreadable samples left out of {split}")
         if parts.loader.unreadable:
             names = ", ".join(parts.train.name(i) for i in sorted(parts.loader.unreadable)[:5])
             self.note(f"{len(parts.loader.unreadable)} unreadable training samples replaced: {names}")
         if self.record is not None:
-            self.record.sync()
-            metric, mode = parts.plan.best
-            plots.curves(read_metrics(self.layout), self.layout.plots / "curves.png", {"metric": metric, "mode": mode})
             store.finish(self.layout, finished=True, reason=reason)
         return outcome
 

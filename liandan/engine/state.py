@@ -38,6 +38,7 @@ class Progress:
         worse: evaluations since the best one.
         sums: {name: [sum, count]} of what was logged since the last row of metrics.jsonl.
         unreadable: indices of training samples that could not be read.
+        reduced: what the evaluations have made of the learning rate, see schedule.judged.
     """
 
     step: int = 0
@@ -50,6 +51,7 @@ class Progress:
     worse: int = 0
     sums: dict[str, list[float]] = field(default_factory=dict)
     unreadable: list[int] = field(default_factory=list)
+    reduced: dict[str, float] = field(default_factory=dict)
 
     def add(self, logs: dict[str, float]) -> None:
         """Fold the means of one turn into the next row."""

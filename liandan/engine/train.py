@@ -44,12 +44,12 @@ def train(run: Run) -> str:
     Returns:
         Why it ended: "finished", "stopped early" or "interrupted"; there is a checkpoint of that step in each case.
     """
-    parts, progress = run.parts, run.state.progress
+    parts, progress, plan = run.parts, run.state.progress, run.parts.plan
     reason = between_steps(run) if progress.step else None  # an evaluation that was interrupted is made first
     if reason:
         return reason
-    plan = parts.plan
-    for batches in parts.loader.training(plan.batch_size, plan.micro_batch_size, progress.step, plan.steps):
+    steps = parts.loader.training(plan.batch_size, plan.micro_batch_size, progress.step, plan.steps)
+    for batches in parts.device.clock.waiting(steps):
         started = time.perf_counter()
         make_step(parts, run.state, batches)
         progress.step += 1
@@ -63,33 +63,25 @@ def train(run: Run) -> str:
 def make_step(parts: Parts, state: State, batches: list[dict[str, Any]]) -> None:
     """One step: its samples, what is drawn for them, and as many turns as the task takes."""
     task, model, device, step = parts.task, parts.model, parts.device, state.progress.step
-    for group in state.optimizer.param_groups:
-        group["lr"] = schedule.learning_rate(state.optimizer.defaults["lr"], parts.plan, step)
-    training_mode(parts)
+    schedule.set_rates(state.optimizer, parts.plan, step, state.progress.reduced)
+    parts.training_mode(step)
+    device.clock.start()
     batches = cut(task, [device.move(batch) for batch in batches], state.progress.limit)
     with torch.no_grad(), device.autocast():
         for i, batch in enumerate(batches):
             device.seed(mix(batch["rng"], _PREPARE))
             batches[i] = task.prepare(model, batch)
+    device.clock.lap("prepare")
     turns, number = task.turns(model, batches, device), 0
     while True:
         with torch.no_grad(), device.autocast():
             turn = next(turns, None)
         if turn is None:
             return
-        training_mode(parts)
+        parts.training_mode(step)
         make_turn(parts, state, turn, number)
         state.progress.add(turn.logs)
         number += 1
-
-
-def training_mode(parts: Parts) -> None:
-    """Training mode for what learns; `train()` wakes the BatchNorm and dropout of what is frozen, which then go back to sleep."""
-    if all(module.training is training for module, training in parts.modes):
-        return  # asking is cheaper than setting, which is a step's commonest case
-    parts.model.train()
-    for module in parts.frozen:
-        module.eval()
 
 
 def between_steps(run: Run) -> str | None:
@@ -111,8 +103,10 @@ def between_steps(run: Run) -> str | None:
         logs = {f"train/{name}": value for name, value in progress.take().items()}
         if logs or judged:
             # the step's, not the optimizer's: a run that has just gone on made none yet
-            logs["lr"] = schedule.learning_rate(run.state.optimizer.defaults["lr"], plan, progress.step - 1)
-            run.row(progress.step, epoch, progress.seconds, {**logs, **judged})
+            logs["lr"] = schedule.learning_rate(run.state.optimizer.defaults["lr"], plan, progress.step - 1, progress.reduced)
+            run.row(progress.step, epoch, progress.seconds, {**logs, **parts.device.clock.take(), **judged})
+    if judged:
+        progress.reduced = schedule.judged(progress.reduced, run.state.optimizer.defaults["lr"], plan, judged[plan.best[0]])
     run.watch({"step": progress.step, "steps": plan.steps, "epoch": epoch, **logs, **judged})
     early = plan.stop_after is not None and progress.worse >= plan.stop_after
     if best or finished or early or progress.step % plan.save_every == 0:
@@ -133,8 +127,7 @@ def judge(run: Run) -> dict[str, float]:
         shown = parts.task.show(parts.model, parts.pipeline, parts.val, parts.recipe.seed, parts.device)
     parts.keep_samples(progress.step, shown)
     progress.evaluated = progress.step
-    chosen = parts.plan.metrics
-    return {f"val/{name}": value for name, value in parts.task.summary(rows).items() if chosen is None or name in chosen}
+    return {f"val/{name}": value for name, value in parts.task.measured(rows).items()}
 
 
 def note_best(run: Run, judged: dict[str, float]) -> bool:

@@ -58,6 +58,7 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
     """
     device, recipe = parts.device, parts.recipe
     learning = [p for n, p in parts.named if n.startswith(turn.learns)]
+    device.clock.start()
     while True:
         turn.batches = cut(parts.task, turn.batches, state.progress.limit)
         counts = global_counts(parts, turn)
@@ -95,14 +96,15 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
     turn.skipped = not finite
     if state.ema and not turn.skipped:
         state.ema.update(state.progress.step)
+    device.clock.lap("optimizer")
 
 
 def global_counts(parts: Parts, turn: Turn) -> dict[str, float]:
-    """{loss name: count over all micro-batches of all processes}, known before the first backward; at least 1."""
+    """{loss name: count over all micro-batches of all processes}, known before the first backward; 1 where nothing counts."""
     counts = [parts.task.count(batch) for batch in turn.batches]
     names = sorted({name for ours in parts.device.gather([name for c in counts for name in c]) for name in ours})
     totals = parts.device.sum([sum(c.get(name, 0.0) for c in counts) for name in names])
-    return {name: max(1.0, total) for name, total in zip(names, totals, strict=True)}
+    return {name: total or 1.0 for name, total in zip(names, totals, strict=True)}
 
 
 def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], statistics: RunningStatistics) -> Totals:
@@ -116,9 +118,11 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
             parts.device.seed(mix(batch["rng"], number))  # dropout is a function of (seed, step, micro-batch, turn)
             with parts.device.autocast():
                 sums, logs = parts.loss(parts.model, batch)
+            parts.device.clock.lap("forward")
             objective = torch.stack([sums[name] / counts[name] for name in sums]).sum()
             if objective.requires_grad:
                 parts.device.scaler.scale(objective).backward()
+            parts.device.clock.lap("backward")
             statistics.after(len(batch["index"]))
             for name, value in sums.items():
                 totals.losses[name] = totals.losses[name] + value.detach().double()

@@ -1,6 +1,6 @@
 """Names -> nn.Module. Our own families stand in NAMES; every image classifier of timm and torchvision is there by name as well.
 
-    liandan/<name>                                    files of this room, see NAMES
+    liandan/<name>                                    files of this room: NAMES
     timm/<name>[.<tag>]                               timm.list_models()
     torchvision/<name>                                torchvision.models.list_models(module=torchvision.models)
     hf/<folder>                                       a model of transformers, on this machine
@@ -31,6 +31,13 @@ NAMES: dict[str, str] = {
     "liandan/gpt": "liandan.models.gpt:GPT",
     "liandan/text_encoder": "liandan.models.text_encoder:TextEncoder",
     "liandan/dcgan": "liandan.models.dcgan:DCGAN",
+    "liandan/bn_lenet": "liandan.models.bn_lenet:BNLeNet",
+    "liandan/alexnet": "liandan.models.alexnet:AlexNet",
+    "liandan/vgg": "liandan.models.vgg:VGG",
+    "liandan/nin": "liandan.models.nin:NiN",
+    "liandan/googlenet": "liandan.models.googlenet:GoogLeNet",
+    "liandan/resnet": "liandan.models.resnet:ResNet",
+    "liandan/densenet": "liandan.models.densenet:DenseNet",
 }
 
 DEFAULTS: dict[str, dict[str, Any]] = {  # preprocessing; what is absent is measured on the data
@@ -38,6 +45,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # preprocessing; what is absent is meas
     "liandan/gpt": {},
     "liandan/text_encoder": {},
     "liandan/dcgan": {"size": 32, "channels": "auto", "mean": [0.5], "std": [0.5], "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/bn_lenet": {"size": 28, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/alexnet": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/vgg": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/nin": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/googlenet": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/resnet": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/densenet": {"size": 96, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
 }
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -70,15 +70,29 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any], fresh: Coll
     return model
 
 
+def merge(model: nn.Module) -> nn.Module:
+    """Make the adapter part of the weights it stands beside, by peft's arithmetic, in place; a model without one stays as it is.
+
+    From here on `model.state_dict()` is whole again, under the names of the base.
+    """
+    adapted = [(name, layer) for name, layer in model.named_modules() if hasattr(layer, "get_base_layer")]
+    for name, layer in adapted:
+        layer.merge(safe_merge=True)  # pyright: ignore[reportCallIssue]  (peft's; refuses what is not finite)
+        model.set_submodule(name, layer.get_base_layer())  # pyright: ignore[reportCallIssue]
+    return model
+
+
 def is_adapter(name: str) -> bool:
     """Whether a tensor of this name is an adapter's."""
     return any(mark in f".{name}" for mark in _OURS)
 
 
 def _only_what_learns(fresh: Collection[str], module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
-    for name in [n for n in state_dict if not (is_adapter(n) or n in fresh)]:
-        del state_dict[name]
+    if any(map(is_adapter, state_dict)):  # it may have been merged since
+        for name in [n for n in state_dict if not (is_adapter(n) or n in fresh)]:
+            del state_dict[name]
 
 
 def _base_is_not_missing(fresh: Collection[str], module: nn.Module, incompatible: Any) -> None:
-    incompatible.missing_keys[:] = [n for n in incompatible.missing_keys if is_adapter(n) or n in fresh]
+    if any(is_adapter(name) for name, _ in module.named_parameters()):
+        incompatible.missing_keys[:] = [n for n in incompatible.missing_keys if is_adapter(n) or n in fresh]

@@ -60,23 +60,49 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> Frozen:
     Raises:
         ModelError: a pattern that matches nothing (the nearest name is given), no head to spare, nothing left to learn.
     """
+    frozen = _matched(model, patterns)
+    parameters = dict(model.named_parameters())
+    result = _frozen(model, frozen)
+    if result.parameters and len(result.parameters) == len(parameters):
+        raise ModelError(f"freeze: {list(patterns)} leaves nothing to learn; name a part of the model, or `backbone`")
+    for name in result.parameters:
+        parameters[name].requires_grad_(False)
+    result.hold(model)
+    return result
+
+
+def thaw(model: nn.Module, patterns: Sequence[str], later: Sequence[Sequence[str]]) -> list[Frozen]:
+    """What `freeze(model, patterns)` leaves frozen after each of `later`'s lists of patterns has been unfrozen, one after the other.
+
+    Raises:
+        ModelError: a pattern that matches nothing, or nothing that is still frozen.
+    """
+    frozen, stages = _matched(model, patterns), []
+    for listed in later:
+        for pattern in listed:
+            awake = _matched(model, [pattern]) & frozen
+            if not awake:
+                raise ModelError(f"unfreeze: nothing beneath {pattern!r} is frozen by then; name a part of {list(patterns)}")
+            frozen -= awake
+        stages.append(_frozen(model, frozen))
+    return stages
+
+
+def _matched(model: nn.Module, patterns: Sequence[str]) -> set[str]:
+    """Names of parameters and buffers; raises ModelError for a pattern without any."""
     # Running statistics count as state: a BatchNorm without gains has no parameters, yet learns.
     state = [n for n, _ in model.named_parameters()] + [n for n, _ in model.named_buffers()]
-    frozen: set[str] = set()
+    found: set[str] = set()
     for pattern in patterns:
         matched = _backbone(model, state) if pattern == "backbone" else [n for n in state if _beneath(n, pattern)]
         if not matched:
             raise ModelError(_nothing(model, pattern))
-        frozen.update(matched)
-    parameters = dict(model.named_parameters())
-    names = tuple(n for n in parameters if n in frozen)
-    if names and len(names) == len(parameters):
-        raise ModelError(f"freeze: {list(patterns)} leaves nothing to learn; name a part of the model, or `backbone`")
-    for name in names:
-        parameters[name].requires_grad_(False)
-    result = Frozen(names, tuple(_whole(model, frozen)))
-    result.hold(model)
-    return result
+        found.update(matched)
+    return found
+
+
+def _frozen(model: nn.Module, names: set[str]) -> Frozen:
+    return Frozen(tuple(n for n, _ in model.named_parameters() if n in names), tuple(_whole(model, names)))
 
 
 def _backbone(model: nn.Module, state: Iterable[str]) -> list[str]:

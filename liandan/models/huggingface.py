@@ -1,5 +1,5 @@
 """hf/<folder>: a model of transformers, from a folder as `save_pretrained` leaves it: the causal language model that it is, or, when told
-a number of classes, what it is without its head, to classify texts with.
+a number of classes, what it is without its head, to classify texts with. And the way from a language model back to such a folder.
 
 Nothing is fetched, and no code of the folder is run.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from liandan.models import ModelError
+from liandan.models.gpt import GPT, to_llama
 from liandan.models.text_encoder import mean_of_tokens
 
 # of a folder, besides its weights: what it takes to build the model and to write text for it
@@ -103,6 +104,29 @@ def builder(folder: str) -> Any:
         return TextClassifier(inner, num_classes)
 
     return build
+
+
+def to_transformers(model: nn.Module) -> Any:
+    """A language model as transformers' own module, with the same weights; its `save_pretrained` writes the folder.
+
+    Raises:
+        ModelError: it is none that transformers has, or an adapter stands beside its weights (see adapter.merge).
+    """
+    if isinstance(model, CausalLM):
+        return model._inner[0]
+    if not isinstance(model, GPT):
+        raise ModelError(f"{type(model).__name__} is no language model that transformers has; hf/ models and liandan/gpt are")
+    try:
+        from transformers import LlamaConfig, LlamaForCausalLM
+    except ImportError as error:
+        raise ModelError(f'a folder of transformers needs transformers ({error}): pip install "liandan[text]"') from error
+    tensors, config = to_llama(model.state_dict(), model.config)
+    made: Any = LlamaForCausalLM(LlamaConfig(**config, dtype=model.embedding.weight.dtype))
+    made.to(model.embedding.weight.dtype)
+    lost = made.load_state_dict(tensors, strict=False)
+    if lost.unexpected_keys or set(lost.missing_keys) - ({"lm_head.weight"} if config["tie_word_embeddings"] else set()):
+        raise ModelError(f"transformers' Llama has other tensors than this model: {lost}")
+    return made.eval()
 
 
 def read_config(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""What a model is made of: layers, output shapes, parameters, multiply-adds."""
+"""What a model is made of: layers, output shapes, parameters, multiply-adds, receptive fields."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from liandan import models
 from liandan.models.dcgan import DCGAN
+from liandan.models.field import Fields
 from liandan.models.gpt import GPT
 
 
@@ -25,6 +26,7 @@ class Row:
     output: Any = None  # shape as a list; nested as the output is; None: never called as a module
     parameters: int = 0  # its own; one that several layers share is counted at the first
     macs: int = 0  # multiply-adds of the example, those of the modules beneath it not included
+    field: int | list[int] | None = None  # pixels that an element of the output sees, [height, width] where they differ; None: all
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -36,6 +38,7 @@ class Summary:
     parameters: int
     trainable: int
     macs: int  # of the whole forward, attention and functional layers included
+    field: int | list[int] | None = None  # the widest receptive field of a convolutional network, in pixels; None for others
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,7 +48,8 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
     """Run the model once on `example_inputs` and count.
 
     Multiply-adds are half the floating point operations of matrix products and convolutions; elementwise operations,
-    normalization and pooling are not counted, as is the custom of papers.
+    normalization and pooling are not counted, as is the custom of papers. Receptive fields are those of convolutional networks
+    on one image (see `field`); None after a pooling of the whole image, a hidden layer of a flattened one, or attention.
 
     Args:
         model: on any device; runs in eval without gradients and is left in the mode it was in, module by module.
@@ -56,6 +60,7 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
     rows: dict[nn.Module, Row] = {}
     called: dict[nn.Module, Row] = {}  # in order
     counter = FlopCounterMode(display=False)
+    fields = Fields(example_inputs)
     open_calls: list[list[int]] = []  # [operations before the call, operations of the layers inside it]
 
     def before(module: nn.Module, _: Any) -> None:
@@ -67,7 +72,7 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
         if open_calls:
             open_calls[-1][1] += spent
         row = called.setdefault(module, rows[module])
-        row.output = _shape(output)
+        row.output, row.field = _shape(output), fields.of(output)
         row.macs += (spent - inner) // 2
 
     seen: set[nn.Parameter] = set()
@@ -82,7 +87,7 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         # Some fused attention kernels are unknown to the counter; the plain one, no fast path, is made of products that it counts.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter, fields:
             if isinstance(example_inputs, Mapping):
                 model(**example_inputs)
             else:
@@ -98,6 +103,7 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
         parameters=sum(p.numel() for p in model.parameters()),
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=counter.get_total_flops() // 2,
+        field=max((row.field for row in called.values() if row.field is not None and fields.local), key=_area, default=None),
     )
 
 
@@ -116,6 +122,10 @@ def example(name: str, model: nn.Module, size: int | list[int] | None = None) ->
     height, width = (pixels, pixels) if isinstance(pixels, int) else pixels
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), own["channels"])
     return torch.zeros(1, channels, height, width)
+
+
+def _area(field: int | list[int]) -> int:
+    return field * field if isinstance(field, int) else field[0] * field[1]
 
 
 def _shape(output: Any) -> Any:

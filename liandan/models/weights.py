@@ -1,61 +1,22 @@
-"""Weights from a local file into a model: safetensors, and PyTorch files as data, never as code.
-
-A pickle is a program. `torch.load(weights_only=True)` runs none of it that is not on a short list of tensor constructors; what it
-refuses is reported here by name. An archive with a second pickle or with compressed members (torch writes neither) is refused unread.
-"""
+"""Weights from a local file into a model, whoever wrote the file, and a report of what became of each tensor."""
 
 from __future__ import annotations
 
-import pickle
-import pickletools
-import re
-import struct
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
 
-from liandan.models.freeze import classifiers
+from liandan.models.freeze import HEADS, classifiers
+from liandan.models.nearest import fitting
+from liandan.models.translate import recognize
+from liandan.models.weight_files import UnsafeWeights, WeightsError, read_weights
 
-SAFETENSORS, PICKLED = (".safetensors",), (".pt", ".pth", ".bin", ".ckpt", ".tar")
-HEADER_LIMIT = 8 * 2**20  # bytes; room for some 50,000 tensors a file, and no more memory than parsing it can take
-SCAN_LIMIT = 64 * 2**20  # bytes of pickle read in search of the names it calls
+__all__ = ["Report", "UnsafeWeights", "WeightsError", "load_weights", "read_weights"]
 
-# Where training programs keep the weights among the rest of a checkpoint; the first that is there is taken, raw before averaged.
-WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "module",
-    "net",
-    "weights",
-    "params",
-    "state_dict_ema",
-    "model_ema",
-    "ema",
-)
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
-
-# The tensor constructors; what else a pickle names is what a refusal points at. Torch decides, this only words its decision.
-_HARMLESS = re.compile(
-    r"torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2|torch\.(storage\.)?\w*Storage|torch\.nn\.parameter\.Parameter"
-    r"|torch\.(Size|Tensor|device|strided|bool|(b|u?int|q?u?int|float|complex)\d+\w*)|torch\.serialization\._get_layout"
-    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(builtins|__builtin__)\.(bytearray|set|complex)"
-)
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be read, or do not fit the model."""
-
-
-class UnsafeWeights(WeightsError):
-    """A file that would run code, or lies about what it holds; nothing of it was run."""
 
 
 @dataclass
@@ -66,6 +27,8 @@ class Report:
     missing: list[str] = field(default_factory=list)  # in the model alone; as initialized
     unexpected: list[str] = field(default_factory=list)  # in the file alone; ignored
     reinitialized: list[str] = field(default_factory=list)  # the head, for another number of classes; as initialized
+    classes: tuple[int, int] | None = None  # of a reinitialized head: in the file, in the model
+    family: str | None = None  # whose names were translated
 
     @property
     def fresh(self) -> list[str]:
@@ -73,16 +36,18 @@ class Report:
         return self.missing + self.reinitialized
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        for what in ("reinitialized", "missing", "unexpected"):
-            names = getattr(self, what)
-            if names:
-                parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        parts = [f"{len(self.loaded)} tensors loaded" + (f" ({self.family})" if self.family else "")]
+        if self.classes:
+            theirs, ours = self.classes
+            parts.append(f"the head starts anew for {ours} classes, the file's has {theirs} ({_some(self.reinitialized)})")
+        parts += [f"{len(names)} {what} ({_some(names)})" for what in ("missing", "unexpected") if (names := getattr(self, what))]
         return "; ".join(parts)
 
 
 def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) -> Report:
     """Copy the tensors of a file into the parameters and buffers of the same name, keeping the model's types and devices.
+
+    Names of other programs are translated where `translate` knows them.
 
     Args:
         model: changed in place; on an error, not at all. Its `own_name`, if it has one, is given the names it does not know.
@@ -91,18 +56,19 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
 
     Raises:
         UnsafeWeights: the file would run code or lies about its contents.
-        WeightsError: unreadable, another shape under the same name, or nothing in common with the model.
+        WeightsError: unreadable, or made for another architecture, which is named where it can be told.
     """
     path = Path(path)
     own = model.state_dict()
-    found = _renamed(read_weights(path), own, path, getattr(model, "own_name", str))
+    original = _renamed(read_weights(path), own, path, getattr(model, "own_name", str))
+    found, family = _translated(original, model, own, path)
     heads = tuple(f"{name}." for name in classifiers(model))
-    report = Report(unexpected=[n for n in found if n not in own])
+    # Counters and tables of indices are no weights: a model has made its own.
+    report = Report(unexpected=[n for n, t in found.items() if n not in own and t.is_floating_point()], family=family)
     for name, tensor in own.items():
         if name not in found:
-            # absent from files older than PyTorch 0.4.1, and of no use for prediction; or tied to a tensor that is there
             tied = any(other in found and tensor.data_ptr() == own[other].data_ptr() for other in own if other != name)
-            if not name.endswith("num_batches_tracked") and not tied:
+            if tensor.is_floating_point() and not tied:
                 report.missing.append(name)
         elif found[name].shape == tensor.shape:
             if found[name].is_floating_point() != tensor.is_floating_point():
@@ -112,16 +78,13 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
             report.loaded.append(name)
         elif skip_head and name.startswith(heads) and found[name].shape[1:] == tensor.shape[1:]:
             report.reinitialized.append(name)
+            report.classes = len(found[name]), len(tensor)
         else:
             raise WeightsError(
                 f"{path}: {name} has shape {tuple(found[name].shape)} in the file, {tuple(tensor.shape)} in the model. "
-                "Build the model with the arguments it was trained with, or take weights made for this one."
+                f"{_fits(original) or 'Build the model with the arguments it was trained with, or take weights made for this one.'}"
             )
-    if not report.loaded:
-        raise WeightsError(
-            f"{path}: none of its {len(found)} tensors ({_some(found)}) is one of the {len(own)} of {type(model).__name__} ({_some(own)}). "
-            "The file is of another architecture; check `model.name`."
-        )
+    _one_architecture(report, original, model, path)
     # A head is one thing: its bias must not come from the file when its weight cannot.
     for head in heads:
         if any(n.startswith(head) for n in report.reinitialized):
@@ -133,25 +96,43 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     return report
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, on the CPU, as they stand in the file. Errors as in `load_weights`."""
-    path = Path(path)
-    if path.is_dir() and (parts := sorted(path.glob("*.safetensors"))):
-        return {name: tensor for part in parts for name, tensor in _read_safetensors(part).items()}
-    if not path.is_file():
-        raise WeightsError(f"{path}: expected a weights file, found {'a directory' if path.is_dir() else 'nothing'}; check `model.weights`")
-    if path.suffix in SAFETENSORS:
-        return _read_safetensors(path)
-    if path.suffix not in PICKLED:
+def _translated(
+    found: dict[str, Tensor], model: nn.Module, own: Mapping[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors under the model's names, and whose names they had."""
+    family = recognize(found, own)
+    if family is None:
+        return found, None
+    names = family.names(model)
+    if not names.keys() & found.keys():
+        raise WeightsError(f"{path}: holds {family.title}; {type(model).__name__} is another network. {_fits(found)}")
+    if quarrel := family.quarrel(found, model):
+        advice = family.remedy(found) + _fits(found)
+        raise WeightsError(f"{path}: holds {family.title}, made with {quarrel}. It would load, and compute something else. {advice}")
+    renamed = ((names.get(name, name), tensor) for name, tensor in found.items())
+    return {name: family.value(name, tensor) for name, tensor in renamed}, family.title
+
+
+def _one_architecture(report: Report, found: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Raise where the file is of another architecture: nothing or little in common, or all of one that is not the model's."""
+    if not report.loaded:
         raise WeightsError(
-            f"{path}: {path.suffix or 'no suffix'} is not a weights file. Expected {', '.join(SAFETENSORS + PICKLED)}; "
-            "save the tensors with safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
+            f"{path}: none of its {len(found)} tensors ({_some(found)}) is one of the {len(report.missing)} of {type(model).__name__} "
+            f"({_some(report.missing)}). The file is of another architecture. {_fits(found) or 'Check `model.name`.'}"
         )
-    return _unwrapped(_read_pickled(path), path)
+    strange = [n for n in (*report.missing, *report.unexpected) if n.partition(".")[0] not in HEADS]
+    better = _fits(found) if strange else ""
+    if better or len(report.loaded) < len(report.missing):
+        raise WeightsError(
+            f"{path}: {len(report.missing)} tensors of {type(model).__name__} are not there ({_some(report.missing)}), "
+            f"{len(report.unexpected)} others are ({_some(report.unexpected)}). The file is of another architecture. "
+            f"{better or 'Check `model.name`.'}"
+        )
 
 
-def _some(names: Mapping[str, Any]) -> str:
-    return ", ".join([*list(names)[:2], *(["..."] if len(names) > 2 else [])])
+def _fits(found: Mapping[str, Tensor]) -> str:
+    names = fitting(found)
+    return f"The file fits {' and '.join(names)} with default arguments; set `model.name`." if names else ""
 
 
 def _renamed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path, own_name: Callable[[str], str]) -> dict[str, Tensor]:
@@ -167,139 +148,5 @@ def _renamed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path, ow
     return renamed
 
 
-def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state_dict inside a checkpoint: the content itself, or what stands under one of WRAPPERS."""
-    outer = content
-    for _ in range(4):
-        if not isinstance(outer, Mapping):
-            break
-        tensors = {k: v for k, v in outer.items() if isinstance(k, str) and isinstance(v, Tensor)}
-        inner = next((outer[k] for k in WRAPPERS if isinstance(outer.get(k), Mapping)), None)
-        if inner is None:
-            if tensors:
-                return tensors
-            break
-        outer = inner
-    keys = f" with {', '.join(map(str, list(outer)[:5]))}" if isinstance(outer, Mapping) else ""
-    raise WeightsError(f"{path}: expected a state_dict, bare or under one of {', '.join(WRAPPERS)}; found {type(outer).__name__}{keys}")
-
-
-# ---------------------------------------------------------------------------------------------------------------- safetensors
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    _check_header(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise UnsafeWeights(f"{path}: not a sound safetensors file ({error}); fetch it again and compare its sha256") from error
-
-
-def _check_header(path: Path) -> None:
-    """The length that the first eight bytes claim, before anything is read by it; safetensors checks what the header says."""
-    with path.open("rb") as f:
-        start = f.read(8)
-    length = struct.unpack("<Q", start)[0] if len(start) == 8 else None
-    if length is None or length > min(HEADER_LIMIT, path.stat().st_size - 8):
-        raise UnsafeWeights(
-            f"{path}: claims a header of {length} bytes in a file of {path.stat().st_size} (limit {HEADER_LIMIT}); "
-            "it is cut short or forged, fetch it again and compare its sha256"
-        )
-
-
-# ------------------------------------------------------------------------------------------------------------------ PyTorch
-
-
-def _read_pickled(path: Path) -> Any:
-    if zipfile.is_zipfile(path):
-        _check_archive(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises some ten types on a damaged or foreign file, among them bare RuntimeError and AssertionError
-        message = str(error)
-        refused = _offending(path) or re.findall(r"GLOBAL ([\w.]+)", message)
-        if refused:
-            raise UnsafeWeights(f"{path}: refused, it calls {_list(refused)}, which is code and not weights. {_INSTEAD}") from error
-        # Torch's own advice on an UnpicklingError is to turn weights_only off.
-        advice = isinstance(error, pickle.UnpicklingError) or not message
-        what = type(error).__name__ if advice else f"{type(error).__name__}: {message.splitlines()[0][:200]}"
-        raise WeightsError(f"{path}: cannot be read as PyTorch weights ({what}); fetch it again and compare its sha256") from error
-
-
-def _check_archive(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        for member in members:
-            name = member.filename
-            if Path(name).suffix in (".pkl", ".pickle", ".py") and Path(name).name != "data.pkl":  # TorchScript is such an archive
-                called = _called([archive.open(member)]) if member.compress_type == zipfile.ZIP_STORED else []
-                what = f", which calls {_list(called)}" if called else ""
-                raise UnsafeWeights(f"{path}: refused, it holds {name} besides its weights{what}. {_INSTEAD}")
-        for member in members:
-            if member.compress_type != zipfile.ZIP_STORED:
-                raise UnsafeWeights(f"{path}: refused, {member.filename} is compressed, which torch.save never does. {_INSTEAD}")
-        if sum(Path(m.filename).name == "data.pkl" for m in members) > 1:
-            raise UnsafeWeights(f"{path}: refused, it holds more than one data.pkl. {_INSTEAD}")
-
-
-_INSTEAD = (
-    "Nothing was run. Take a .safetensors of the same weights, or, where you trust its source and have the program that wrote it, "
-    "load it there and save safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
-)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def _offending(path: Path) -> list[str]:
-    """Names outside of the tensor constructors that the pickles of a file would look up, read from their opcodes without running them."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return _called(archive.open(m) for m in archive.infolist() if m.filename.endswith(".pkl"))
-        if tarfile.is_tarfile(path):  # PyTorch before 0.1.12
-            with tarfile.open(path, "r:") as archive:
-                return _called(f for m in archive if (f := archive.extractfile(m)))
-        with path.open("rb") as f:
-            return _called([f])
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError):
-        return []  # the file is refused anyway; only the message is poorer
-
-
-def _called(streams: Iterable[IO[bytes]]) -> list[str]:
-    names: set[str] = set()
-    for stream in streams:
-        for _ in range(5):  # the format before zip has five pickles in a row, then raw storage
-            if not _scan(stream, names):
-                break
-    return sorted(n for n in names if not _HARMLESS.fullmatch(n))
-
-
-def _scan(stream: IO[bytes], names: set[str]) -> bool:
-    """Add the `module.name` of every global that one pickle names; False where it is damaged or goes beyond SCAN_LIMIT."""
-    strings: list[str] = []  # STACK_GLOBAL takes the two newest; what comes back out of the memo counts as new
-    memo: dict[int, str] = {}
-    newest = ""
-    begin = stream.tell()
-    try:
-        for opcode, argument, at in pickletools.genops(stream):
-            if (at or 0) - begin > SCAN_LIMIT:
-                return False
-            if opcode.name in ("GLOBAL", "INST"):
-                names.add(str(argument).replace(" ", "."))
-            elif opcode.name == "STACK_GLOBAL":
-                names.add(".".join(strings[-2:]))
-            if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-                memo[len(memo) if argument is None else int(argument)] = newest
-                continue
-            newest = memo.get(int(argument or 0), "") if opcode.name in ("GET", "BINGET", "LONG_BINGET") else argument
-            newest = newest if isinstance(newest, str) else ""
-            if newest:
-                strings = [*strings[-1:], newest]
-        return True
-    except Exception:  # pickletools raises what it likes on bytes that are no pickle; what was named until there stands
-        return False
+def _some(names: Collection[str]) -> str:
+    return ", ".join([*list(names)[:2], *(["..."] if len(names) > 2 else [])])

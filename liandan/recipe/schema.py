@@ -92,6 +92,7 @@ AutoWhole = Annotated[Literal["auto"] | Annotated[int, Field(ge=0)], Expects("a 
 AutoFlag = Annotated[Literal["auto"] | bool, Expects("true, false or auto")]
 Flag = Annotated[bool, Expects("true or false")]
 Names = Annotated[tuple[Text, ...], Strict(False)]
+FoldOf = Annotated[tuple[Count, Count], Strict(False), Expects("two whole numbers, which fold and of how many, such as [1, 5]")]
 Argument = Annotated[Any, AfterValidator(_plain)]
 ArgumentName = Annotated[str, AfterValidator(_argument_name)]
 
@@ -139,6 +140,12 @@ class Named(Open):
 
 class Optimizer(Named):
     name: Text = Field(default="adamw", description="name of the optimizer; every other key is a keyword argument of it")
+    weight_decay_on: Literal["weights", "all"] = Field(
+        default="weights", description="what weight_decay shrinks: weights (biases and the gains of norms are left alone), or all"
+    )
+    layer_decay: Fraction | None = Field(
+        default=None, description="factor on the learning rate from each layer to the one before it (0 to 1); null: one rate for all"
+    )
 
 
 def _adamw() -> Optimizer:
@@ -176,6 +183,10 @@ class Warmup(Duration):
     shape: Literal["linear", "constant", "exponential"] = Field(
         default="linear", description="how the factor on the learning rate rises to 1"
     )
+    ratio: Share | None = Field(default=None, description="factor at its first step (0 to 1); null: 1 / its length in steps")
+    overlap: Flag = Field(
+        default=False, description="true: a factor on the schedule, which runs from the first step; false: the schedule begins after it"
+    )
 
 
 class Schedule(Named):
@@ -183,6 +194,7 @@ class Schedule(Named):
     warmup: Warmup | None = Field(
         default=None, description="rise of the learning rate at the start: {epochs: 1} or {steps: 100}; null for none"
     )
+    by_epoch: Flag = Field(default=False, description="true: the learning rate changes only where an epoch begins; false: at every step")
 
 
 class Source(Open):
@@ -196,8 +208,24 @@ class Source(Open):
 class HoldOut(Section):
     """A part of the training data that is kept for validation."""
 
+    alternatives: ClassVar[tuple[str, ...]] = ("hold_out", "fold")
     hold_out: Fraction = Field(default=0.2, description="part of the training samples that is held out (0 to 1)")
+    fold: FoldOf | None = Field(default=None, description="held out instead: fold i of k equal ones, [i, k], numbered from 1")
     stratify: Flag = Field(default=True, description="hold out the same part of every class")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.fold is not None and "hold_out" in self.model_fields_set:
+            expected = "exactly one of: hold_out, fold"
+            raise PydanticCustomError("section", "{expected}", {"expected": expected, "received": "both"})
+        if self.fold is not None and not (self.fold[0] <= self.fold[1] >= 2):
+            _fault("fold", "[i, k] with i from 1 to k, and at least 2 folds", f"[{self.fold[0]}, {self.fold[1]}]")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_one(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        gone = "hold_out" if self.fold is not None else "fold"
+        return {key: value for key, value in handler(self).items() if key != gone}
 
 
 def _is_source(value: Any) -> str:
@@ -216,9 +244,24 @@ Steps = Annotated[
 ]
 
 
+class Mix(Section):
+    """Training samples mixed with others of the split; both given: each half of the time."""
+
+    mixup: Positive | None = Field(default=None, description="blend two images: alpha of Beta(alpha, alpha), which draws the share")
+    cutmix: Positive | None = Field(default=None, description="a box of one image in the other: alpha of Beta(alpha, alpha)")
+    probability: Share = Field(default=1.0, description="part of the training samples (0 to 1) that are mixed")
+
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if self.mixup is None and self.cutmix is None:
+            raise PydanticCustomError("section", "{expected}", {"expected": "mixup, cutmix, or both", "received": "none of them"})
+        return self
+
+
 class Transforms(Section):
     train: Steps = Field(default="auto", description="transforms of training samples, in order; auto: from the model's own preprocessing")
     eval: Steps = Field(default="auto", description="transforms of every other sample, in order; auto: from the model's own preprocessing")
+    mix: Mix | None = Field(default=None, description="how training samples are mixed after their transforms: {mixup: 0.2}; null: not")
 
 
 class TextData(Section):
@@ -240,11 +283,22 @@ class Data(Section):
     )
     test: Source | None = Field(default=None, description="samples that are kept for the end; null for none")
     transforms: Transforms = Field(default_factory=Transforms, description="what is done to a sample before the model sees it")
+    sampling: Named | None = Field(
+        default=None,
+        description="how often training samples come: {name: balanced}, {name: repeat, threshold: 0.1}; null: each once an epoch",
+    )
     text: TextData = Field(default_factory=TextData, description="how text becomes tokens")
     workers: AutoWhole = Field(default="auto", description="processes that load samples (0: none beside the training process)")
     unreadable: Literal["skip", "raise"] = Field(default="skip", description="what to do with a sample that cannot be read")
     max_unreadable: Share = Field(default=0.01, description="part of the samples (0 to 1) that may be unreadable before the run stops")
     worker_timeout: Positive = Field(default=120.0, description="how long one batch may take to load (seconds)")
+
+
+class Unfreeze(Section):
+    """What begins to learn after a part of the run."""
+
+    at: Duration = Field(description="after how much of the run: {epochs: 2} or {steps: 500}")
+    modules: Names = Field(description="frozen parts that learn from then on: prefixes of parameter names, or backbone")
 
 
 class Model(Named):
@@ -256,6 +310,9 @@ class Model(Named):
     adapter: Named | None = Field(
         default=None,
         description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none",
+    )
+    unfreeze: Annotated[tuple[Unfreeze, ...], Strict(False)] = Field(
+        default=(), description="frozen parts that begin to learn later, in order: [{at: {epochs: 2}, modules: [blocks.6]}]"
     )
 
 
@@ -297,6 +354,7 @@ class Evaluate(Section):
     best: Best | None = Field(default=None, description="what makes a checkpoint the best; null: the task's own")
     stop_after: Count | None = Field(default=None, description="stop after so many evaluations without improvement; null: never")
     batch_size: AutoCount = Field(default="auto", description="samples of one forward pass")
+    tta: Names = Field(default=(), description="views a prediction is averaged over, beside the sample itself: hflip, vflip (images)")
 
 
 class Checkpoint(Section):

@@ -6,6 +6,7 @@ matplotlib's object-oriented interface alone: no window, no figure left in a glo
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path, best: Mapping[str, Any
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
         for key, value in row.items():
-            if key not in ("step", "epoch", "seconds") and isinstance(value, (int, float)):
+            if key not in ("step", "epoch", "seconds") and not key.startswith("time/") and isinstance(value, (int, float)):
                 split, _, name = key.rpartition("/")
                 panels.setdefault(name, {}).setdefault(split, []).append((row["step"], value))
     if not panels:
@@ -69,7 +70,9 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path, best: Mapping[str, Any
 
 def overlay(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
     """Draw the rows of several runs over each other: {name of the run: rows}, one panel for each `<split>/<name>`."""
-    names = list(dict.fromkeys(key for rows in runs.values() for row in rows for key in row if key not in ("step", "epoch", "seconds")))
+    clock = ("step", "epoch", "seconds")
+    seen = dict.fromkeys(key for rows in runs.values() for row in rows for key in row)
+    names = [key for key in seen if key not in clock and not key.startswith("time/")]
     if not names:
         raise ValueError("there is no metric to draw: none of the runs has logged a row")
     colors = _colors(len(runs))
@@ -90,12 +93,16 @@ def overlay(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path
 def figure(spec: Mapping[str, Any], path: Path) -> Path:
     """Draw one figure from plain data. Keys of all kinds: kind, title, x, y (labels of the axes).
 
-    matrix   values: rows x columns of numbers >= 0 (row: true class), labels: one for each class; colors are shares of the row
-    lines    series: [{name, x: [..], y: [..]}], log_x, log_y: bool, diagonal: bool (the line y = x, for ROC and calibration)
-    bars     labels: [..], values: [..] or {series: [..]}; drawn sideways, in the order given
+    matrix       values: rows x columns of numbers >= 0 (row: true class), labels: one for each class; colors are shares of the row
+    lines        series: [{name, x: [..], y: [..]}], log_x, log_y: bool, diagonal: bool (the line y = x, for ROC and calibration)
+    bars         labels: [..], values: [..] or {series: [..]}; drawn sideways, in the order given
+    calibration  edges: [bins + 1] of confidence; confidence, accuracy, share: [bins], None in an empty bin
+    explanation  image: uint8 (height, width, 3); heat: float (height, width), 0 to 1; caption; labels, values: bars from 0 to 1
 
     Raises ValueError that names what is missing or does not fit."""
-    kinds: dict[str, Callable[[Mapping[str, Any]], Figure]] = {"matrix": _matrix, "lines": _lines, "bars": _bars}
+    kinds: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
+        "matrix": _matrix, "lines": _lines, "bars": _bars, "calibration": _calibration, "explanation": _explanation,
+    }  # fmt: skip
     kind = spec.get("kind")
     if kind not in kinds:
         raise ValueError(f"a figure has kind {', '.join(kinds)}; received {kind!r}")
@@ -302,6 +309,53 @@ def _bars(spec: Mapping[str, Any]) -> Figure:
     if len(series) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(series)))
         axes.set_title(_text(spec.get("title", "")), pad=26)
+    return drawn
+
+
+def _calibration(spec: Mapping[str, Any]) -> Figure:
+    """A reliability diagram (Guo et al. 2017, figure 1): accuracy and mean confidence of each bin, and below how many samples are in it."""
+    edges, accuracy, confidence, share = (list(spec[name]) for name in ("edges", "accuracy", "confidence", "share"))
+    if not len(edges) - 1 == len(accuracy) == len(confidence) == len(share):
+        raise ValueError(f"calibration over {len(edges) - 1} bins needs as many accuracies, confidences and shares")
+    drawn = _new(5.0, 5.0)
+    above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    width = [high - low for low, high in itertools.pairwise(edges)]
+    style: dict[str, Any] = {"align": "edge", "edgecolor": "white", "linewidth": 0.8}
+    above.bar(edges[:-1], [value or 0 for value in accuracy], width, color=COLORS[4], label="accuracy", **style)
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+    means = [math.nan if value is None else value for value in confidence]
+    above.plot(middles, means, linestyle="none", marker="o", markersize=5, color=COLORS[1], label="mean confidence")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    above.set_title(_text(spec.get("title", "")), pad=26)
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+    below.bar(edges[:-1], [value or 0 for value in share], width, color="#9A9A9A", **style)
+    below.set(xlabel="confidence", ylabel="samples")
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    return drawn
+
+
+def _explanation(spec: Mapping[str, Any]) -> Figure:
+    """The image, the same under its heat, and the probabilities."""
+    labels, values = [str(label) for label in spec["labels"]], list(spec["values"])
+    if len(labels) != len(values):
+        raise ValueError(f"an explanation needs as many values as labels; received {len(values)} and {len(labels)} labels")
+    drawn = _new(10.0, 3.6)
+    plain, heated, bars = drawn.subplots(1, 3, width_ratios=[1, 1, 1])
+    for axes in (plain, heated):
+        axes.imshow(spec["image"], interpolation="nearest")
+        axes.set_axis_off()
+    heated.imshow(spec["heat"], cmap="turbo", vmin=0, vmax=1, alpha=0.5, interpolation="bilinear")
+    plain.set_title(_text(spec.get("title", "")))
+    heated.set_title(_text(spec.get("caption", "")))
+    drawn_bars = bars.barh(range(len(labels)), values, color=COLORS[0], height=0.7)
+    bars.bar_label(drawn_bars, labels=[f"{value:.1%}" for value in values], padding=3, fontsize=8.5, color=_INK)
+    bars.set_yticks(range(len(labels)), [_short(label) for label in labels])
+    bars.set(ylim=(max(len(labels), 3) - 0.4, -0.6), xlim=(0, 1.18))
+    bars.grid(False, axis="y")
+    bars.tick_params(axis="y", length=0)
+    bars.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    bars.set_xticks([0, 0.5, 1])
+    bars.set_title("probability")
     return drawn
 
 

@@ -75,7 +75,8 @@ class Record:
         try:
             if self._board is not None:
                 for name, value in values.items():
-                    self._board.add_scalar(name, value, step)
+                    if not name.startswith("time/"):  # where a step's time goes is a matter of a table, not of a curve
+                        self._board.add_scalar(name, value, step)
         except OSError as error:
             self._without_board(error)
         self._append_pending()

@@ -90,8 +90,7 @@ def copy_file(source: Path, destination: Path) -> None:
         _sweep_beside(destination)
         _flush_folder(destination.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise _failure(str(destination), destination, error, source.stat().st_size) from error
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from liandan.doctor.cpu import usable_cores
 
+T = TypeVar("T")
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # of memory that ran out on a CPU: torch's allocator on Linux and Windows, C++'s own, and oneDNN's, which says no more than this
 _SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a primitive", "could not create a memory")
@@ -81,6 +84,7 @@ class Device:
         self.kind = name.partition(":")[0]
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if self.kind == "cuda" else "gloo")
+        self.clock = Clock(self.kind)
         self.scaler = torch.amp.GradScaler(self.kind, enabled=precision == "fp16")
 
     @property
@@ -166,6 +170,63 @@ class Device:
             if error is None:
                 dist.barrier()
             dist.destroy_process_group()
+
+
+class Clock:
+    """Where the time of steps goes, by part: the processor's own time on a CPU, on CUDA the device's, by events that nobody waits for.
+
+    On any other accelerator there is no such measure: work is only handed over there, and the clock stays silent.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind if kind in ("cpu", "cuda") else ""
+        self.steps = 0
+        self.totals: dict[str, float] = {}
+        self._before: Any = None
+        self._open: collections.deque[tuple[str, Any, Any]] = collections.deque()  # events the device may not have reached yet
+
+    def waiting(self, batches: Iterator[T]) -> Iterator[T]:
+        """The batches of each step; the time until each is there counts as data."""
+        started = time.perf_counter()
+        for batch in batches:
+            self.steps += 1
+            self.totals["data"] = self.totals.get("data", 0.0) + time.perf_counter() - started
+            yield batch
+            started = time.perf_counter()
+
+    def start(self) -> None:
+        """What is measured next begins now."""
+        self._before = self._now()
+
+    def lap(self, part: str) -> None:
+        """What was measured since `start` or the lap before belongs to `part`."""
+        now = self._now()
+        if self.kind == "cpu":
+            self.totals[part] = self.totals.get(part, 0.0) + now - self._before
+        elif self.kind == "cuda":
+            self._open.append((part, self._before, now))
+            self._read()
+        self._before = now
+
+    def take(self) -> dict[str, float]:
+        """{"time/<part>": mean seconds a step since the last call, to three digits}; empty where nothing was made or measured."""
+        self._read()
+        measured = self.totals if self.steps and self.kind else {}
+        means = {f"time/{part}": float(f"{total / self.steps:.3g}") for part, total in measured.items()}
+        self.steps, self.totals = 0, {}
+        return means
+
+    def _now(self) -> Any:
+        if self.kind != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _read(self) -> None:
+        while self._open and self._open[0][2].query():
+            part, before, after = self._open.popleft()
+            self.totals[part] = self.totals.get(part, 0.0) + before.elapsed_time(after) / 1000
 
 
 def launch(processes: int, arguments: list[str]) -> int:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from torch import nn
 
+from liandan.data.errors import Unreadable
 from liandan.data.loader import Loader
-from liandan.runs import plots, store
+from liandan.runs import plots, report, store
 from liandan.runs.layout import Layout
 from liandan.runs.record import plain
 from liandan.runtime.device import Device
 from liandan.tasks import Task
 from liandan.tasks.evaluation import evaluate
+
+_SHOWN = 24  # mistakes shown as pictures
+_SIDE = 160  # pixels of the longer side of one
 
 
 class Judged(Protocol):
@@ -25,30 +31,79 @@ class Judged(Protocol):
     device: Device
 
 
-def evaluate_split(
-    layout: Layout, judged: Judged, loader: Loader, split: str, batch_size: int, metrics: tuple[str, ...] | None
-) -> dict[str, float]:
+def evaluate_split(layout: Layout, judged: Judged, loader: Loader, split: str, batch_size: int) -> dict[str, float]:
     """Judge every sample of a split; write evaluation/<split>/; return {"<split>/<metric>": value}. Collective."""
-    rows = evaluate(judged.task, judged.model, loader.evaluation(batch_size), judged.device)
-    found = {name: value for name, value in judged.task.summary(rows).items() if metrics is None or name in metrics}
+    task = judged.task
+    rows = evaluate(task, judged.model, loader.evaluation(batch_size), judged.device)
+    found = task.measured(rows)
     if judged.device.main:
         folder = layout.evaluation(split)
+        figures, tables = task.figures(rows), task.tables(rows)
         shown = {name: plain(value) for name, value in found.items()}
-        store.write_json_atomic(folder / "metrics.json", {**shown, "samples": len(rows), "unreadable": len(loader.unreadable)})
-        store.write_text_atomic(folder / "predictions.csv", to_csv(rows, judged.task, loader))
-        for stem, spec in judged.task.figures(rows).items():
+        facts = {"samples": len(rows), "unreadable": len(loader.unreadable)}
+        store.write_json_atomic(folder / "metrics.json", {**shown, **facts})
+        store.write_text_atomic(folder / "predictions.csv", to_csv(predictions(rows, task, loader)))
+        for stem, lines in tables.items():
+            store.write_text_atomic(folder / f"{stem}.csv", to_csv(lines))
+        for stem, spec in figures.items():
             plots.figure(spec, folder / f"{stem}.png")
+        report.write(
+            layout, split, {**found, **facts}, notes=task.notices(), figures=list(figures), tables=tables,
+            mistakes=pictured(rows, task, loader),
+        )  # fmt: skip
     return {f"{split}/{name}": value for name, value in found.items()}
 
 
-def to_csv(rows: list[dict[str, Any]], task: Task, loader: Loader) -> str:
-    """One line a sample: its name, then the row's plain values; class indices as class names."""
-    out = io.StringIO()
-    plain = [key for key, value in rows[0].items() if not isinstance(value, list)] if rows else []
-    writer = csv.writer(out)
-    writer.writerow(["name", *plain])
-    labels = task.labels
+def answer_split(layout: Layout, judged: Judged, pipeline: Any, samples: Any, split: str, limit: int) -> dict[str, float]:
+    """Judge what a model writes for at most `limit` samples of a split; write answers.jsonl and answers.json into evaluation/<split>/, if
+    its task is to write. metrics.json stays what training wrote. Not collective."""
+    rows, found = judged.task.answers(judged.model, pipeline, samples, judged.device, limit)
+    if rows:
+        folder = layout.evaluation(split)
+        store.write_text_atomic(folder / "answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        store.write_json_atomic(folder / "answers.json", {**found, "answers": len(rows), "samples": len(samples)})
+    return {f"{split}/{name}": value for name, value in found.items()}
+
+
+def predictions(rows: list[dict[str, Any]], task: Task, loader: Loader) -> list[dict[str, Any]]:
+    """A line a sample: its name, then the row's values; class indices as class names, probabilities a column a class."""
+    labels, lines = task.labels or [], []
     for row in rows:
-        values = [labels[row[k]] if labels is not None and k in ("label", "prediction") else row[k] for k in plain]
-        writer.writerow([loader.samples.name(row["index"]), *values])
-    return out.getvalue()
+        line: dict[str, Any] = {"name": loader.samples.name(row["index"])}
+        for key, value in row.items():
+            if key in ("label", "prediction") and labels:
+                line[key] = labels[value]
+            elif key == "probabilities":
+                line |= {f"p:{label}": f"{p:.6g}" for label, p in zip(labels, value, strict=True)}
+            elif not isinstance(value, list):
+                line[key] = value
+        lines.append(line)
+    return lines
+
+
+def pictured(rows: list[dict[str, Any]], task: Task, loader: Loader) -> list[dict[str, Any]]:
+    """The worst mistakes, each with its `name` and, where its kind of data has one, its `picture` as PNG bytes."""
+    picture = getattr(loader.samples, "picture", None)
+    shown: list[dict[str, Any]] = []
+    for mistake in task.mistakes(rows)[:_SHOWN]:
+        index = mistake.pop("index")
+        seen: dict[str, Any] = {"name": loader.samples.name(index), **mistake}
+        if picture is not None:
+            try:
+                seen["picture"] = picture(index, _SIDE)
+            except Unreadable:  # it could be read a moment ago
+                continue
+        shown.append(seen)
+    return shown
+
+
+def to_csv(lines: Iterable[dict[str, Any]]) -> str:
+    """Lines as CSV text, columns as in the first line, after a byte order mark: without one, Excel takes UTF-8 for a local code page."""
+    out = io.StringIO()
+    writer: Any = None
+    for line in lines:
+        if writer is None:
+            writer = csv.DictWriter(out, list(line))
+            writer.writeheader()
+        writer.writerow({key: plain(value) for key, value in line.items()})
+    return "\N{BYTE ORDER MARK}" + out.getvalue()

@@ -12,14 +12,35 @@ from liandan.tasks import Task
 _ROWS = 200  # rows of metrics.jsonl a run aims at when nothing else is asked
 
 
+_LEAST = 1e-3  # of the learning rate: where a warm-up of any length begins at least
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """The rise of the learning rate at the start: its length in steps, its shape, the factor it starts from, whether the schedule runs."""
+
+    steps: int
+    shape: str
+    start: float
+    overlap: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule by name, with its keyword arguments; `by_epoch`: it moves only where an epoch begins."""
+
+    name: str
+    arguments: dict[str, Any]
+    by_epoch: bool = False
+    warmup: Warmup | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
     """Durations in steps, sizes in samples.
 
     Attributes:
-        schedule: name, arguments, and warm-up as (steps, shape) or None: what engine.schedule.factor takes.
         best: metric and mode.
-        metrics: names the evaluation reports, None for all of the task's.
     """
 
     steps: int
@@ -30,10 +51,9 @@ class Plan:
     evaluate_every: int
     save_every: int
     log_every: int
-    schedule: tuple[str, dict[str, Any], tuple[int, str] | None]
+    schedule: Schedule
     best: tuple[str, str]
     stop_after: int | None
-    metrics: tuple[str, ...] | None
 
 
 def in_steps(duration: Any, steps_per_epoch: int) -> int:
@@ -47,7 +67,6 @@ def make_plan(recipe: Recipe, task: Task, samples: int) -> Plan:
     steps_per_epoch = math.ceil(samples / train.batch_size)
     steps = in_steps(train.duration, steps_per_epoch)
     micro = train.batch_size if train.micro_batch_size == "auto" else min(train.micro_batch_size, train.batch_size)
-    warmup = recipe.schedule.warmup
     return Plan(
         steps=steps,
         steps_per_epoch=steps_per_epoch,
@@ -57,12 +76,17 @@ def make_plan(recipe: Recipe, task: Task, samples: int) -> Plan:
         evaluate_every=in_steps(evaluate.every, steps_per_epoch),
         save_every=in_steps(recipe.checkpoint.every, steps_per_epoch),
         log_every=max(1, steps // _ROWS) if train.log_every == "auto" else train.log_every,
-        schedule=(
-            recipe.schedule.name,
-            dict(recipe.schedule.arguments),
-            (min(in_steps(warmup, steps_per_epoch), steps - 1), warmup.shape) if warmup and steps > 1 else None,
-        ),
+        schedule=make_schedule(recipe, steps, steps_per_epoch),
         best=(evaluate.best.metric, evaluate.best.mode) if evaluate.best else task.best,
         stop_after=evaluate.stop_after,
-        metrics=tuple(evaluate.metrics) if evaluate.metrics else None,
     )
+
+
+def make_schedule(recipe: Recipe, steps: int, steps_per_epoch: int) -> Schedule:
+    """The schedule with its warm-up in steps, which leaves at least one step for what comes after; it starts at 1/length unless told."""
+    spec, asked = recipe.schedule, recipe.schedule.warmup
+    warmup = None
+    if asked is not None and steps > 1:
+        length = min(in_steps(asked, steps_per_epoch), steps - 1)
+        warmup = Warmup(length, asked.shape, max(_LEAST, 1 / length) if asked.ratio is None else asked.ratio, asked.overlap)
+    return Schedule(spec.name, spec.arguments, spec.by_epoch, warmup)

@@ -89,6 +89,17 @@ _TABLE = (
         prepare=prepare.digits,
     ),
     Source(
+        name="digit-pairs",
+        english="898 pictures of two handwritten digits, 8x16 grey, and a table of the digits in each (UCI optdigits, test part)",
+        chinese="898 张并排两个手写数字的图，8x16 灰度，附每张图所含数字的表（UCI optdigits 测试集）",
+        license="CC BY 4.0",
+        ways=(
+            Installed(_OPTDIGITS, package="scikit-learn", module="sklearn", write=prepare.optdigits_from_sklearn),
+            Http((_OPTDIGITS,), "https://archive.ics.uci.edu/ml/machine-learning-databases/optdigits/"),
+        ),
+        prepare=prepare.digit_pairs,
+    ),
+    Source(
         name="mnist",
         english="70,000 handwritten digits, 28x28 grey, IDX files, the official split of 60,000 and 10,000",
         chinese="70,000 张手写数字，28x28 灰度，IDX 文件，官方划分 60,000 / 10,000",
@@ -175,7 +186,7 @@ _TABLE = (
     ),
     Source(
         name="poem-questions",
-        english="13,844 requests for a Tang quatrain on a title, each with the poem, in traditional characters: JSONL of instruction and output",
+        english="13,844 requests for a Tang quatrain on a title, with the poem, traditional characters: JSONL of instruction and output",
         chinese="13,844 个按题作绝句的问答，繁体：JSONL，每行 instruction 与 output",
         license="MIT (the collection); the poems are in the public domain",
         ways=(_POETRY,),

@@ -43,6 +43,22 @@ def digits(raw: Path, made: Path) -> None:
         (folder / f"{number:04d}.png").write_bytes(png(grey, width=8, height=8))
 
 
+def digit_pairs(raw: Path, made: Path) -> None:
+    """`images/<number>.png`, two digits side by side, 8x16 grey; `pairs.csv`: each one's digits joined by `|`, the left and the right.
+
+    Picture n holds rows 2n and 2n + 1 of optdigits.tes.
+    """
+    rows = [[int(value) for value in row.split(",")] for row in _find(raw, "optdigits.tes").read_text(encoding="ascii").splitlines()]
+    (made / "images").mkdir(parents=True)
+    lines = ["path,digits,left,right"]
+    for number, (left, right) in enumerate(zip(rows[0::2], rows[1::2], strict=False)):
+        both = [value for y in range(0, 64, 8) for row in (left, right) for value in row[y : y + 8]]
+        (made / "images" / f"{number:03d}.png").write_bytes(png(bytes((value * 255 + 8) // 16 for value in both), width=16, height=8))
+        digits = "|".join(map(str, sorted({left[-1], right[-1]})))
+        lines.append(f"images/{number:03d}.png,{digits},{left[-1]},{right[-1]}")
+    (made / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
 def png(grey: bytes, width: int, height: int) -> bytes:
     """An 8-bit grey PNG (W3C "Portable Network Graphics", 2003), stored without compression.
 
@@ -166,7 +182,7 @@ def tang_poems(raw: Path, made: Path, *, limit: int | None = None) -> None:
 
 
 def tang_questions(raw: Path, made: Path, *, limit: int | None = None) -> None:
-    """`questions.jsonl`: {"instruction": to write a poem with a title, "output": the poem}, quatrains alone, in the order of the Quan Tangshi.
+    """`questions.jsonl`: {"instruction": to write a poem on a title, "output": the poem}; quatrains, in the order of the Quan Tangshi.
 
     Args:
         limit: at most so many, spread evenly over the collection.

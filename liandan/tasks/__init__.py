@@ -11,6 +11,8 @@ from liandan.tasks.task import Task, Turn, World
 
 TASKS = {
     "image_classification": "liandan.tasks.image_classification:ImageClassification",
+    "multi_label": "liandan.tasks.multi_label:MultiLabel",
+    "multi_head": "liandan.tasks.multi_head:MultiHead",
     "language_model": "liandan.tasks.language_model:LanguageModel",
     "sft": "liandan.tasks.sft:SFT",
     "text_classification": "liandan.tasks.text_classification:TextClassification",

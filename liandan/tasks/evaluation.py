@@ -41,7 +41,7 @@ def evaluate(
             batch = world.move(batch)
             with world.autocast():
                 batch = task.prepare(model, batch)
-                outputs = task.forward(model, {name: batch[name] for name in task.inputs})
+                outputs = task.answer(model, batch)
             rows += task.judge(outputs, batch)
             watch(len(rows))
     finally:

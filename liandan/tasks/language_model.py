@@ -60,7 +60,7 @@ class LanguageModel(Task):
             },
             "model": {"name": "liandan/gpt", "n_layer": layers, "n_head": width // 32, "width": width},
             "optimizer": {"name": "adamw", "lr": 2e-3, "betas": [0.9, 0.95], "weight_decay": 0.1},
-            "schedule": {"name": "cosine", "final": 0.1, "warmup": {"steps": max(20, steps // 20)}},
+            "schedule": {"name": "cosine", "min_lr_ratio": 0.1, "warmup": {"steps": max(20, steps // 20)}},
             "train": {"duration": {"steps": steps}, "batch_size": batch_size, "clip_norm": 1.0},
             "evaluate": {"every": {"steps": max(1, steps // 5)}},
             "checkpoint": {"every": {"steps": max(1, steps // 10)}},
@@ -93,7 +93,8 @@ class LanguageModel(Task):
         nll, tokens = math.fsum(r["nll"] for r in rows), sum(r["tokens"] for r in rows)
         octets = sum(r["bytes"] for r in rows)
         loss = nll / tokens
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": nll / math.log(2) / octets}
+        bits = nll / math.log(2) / octets if octets else math.nan  # tokens without a tokenizer: nobody knows their length
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": bits}
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         return [{"next": token} for token in outputs["logits"][:, -1].argmax(-1).tolist()]
@@ -106,6 +107,8 @@ class LanguageModel(Task):
         ]
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
+        if pipeline.tokenizer is None:  # there is nothing to write with
+            return {}
         start = pipeline.encode("\n").tolist()
         return {".txt": "\n\n".join(self._continue(model, pipeline, start, mix(seed, i), world).strip("\n") for i in range(_SHOWN)) + "\n"}
 
@@ -113,8 +116,9 @@ class LanguageModel(Task):
         ids = torch.tensor([prompt or pipeline.encode("\n").tolist()], dtype=torch.int64)
         moved = world.move({"ids": ids, "key": torch.tensor([key])})
         with torch.no_grad(), world.autocast():
+            how = sampling.Sampling(_TEMPERATURE)
             tokens = sampling.generate(
-                model.step, moved["ids"], _NEW_TOKENS, sampling.Sampling(_TEMPERATURE), moved["key"], context=model.context, new_cache=model.new_cache
+                model.step, moved["ids"], _NEW_TOKENS, how, moved["key"], context=model.context, new_cache=model.new_cache
             )
             made = [int(token) for token in tokens]
         return pipeline.decode([*prompt, *made])

@@ -14,11 +14,13 @@ from liandan.data.conversations import looks_like_conversations, read_conversati
 from liandan.data.rows import SUFFIXES
 from liandan.models import sampling
 from liandan.models.sampling import GREEDY, Sampling
+from liandan.tasks import text_metrics
 from liandan.tasks.language_model import next_token
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
 
 _NOTHING = -100  # a target that is given or is padding
 _NEW_TOKENS = 128
+_ANSWER = 512  # most tokens of an answer that is judged: one that was cut short would be judged for that
 _SHOWN = 4  # questions answered at every evaluation
 
 
@@ -49,7 +51,7 @@ class SFT(Task):
             "data": {"train": str(path), "val": {"hold_out": 0.1}, "text": text},
             "model": asked,
             "optimizer": optimizer,
-            "schedule": {"name": "cosine", "final": 0.1, "warmup": {"steps": max(10, steps // 20)}},
+            "schedule": {"name": "cosine", "min_lr_ratio": 0.1, "warmup": {"steps": max(10, steps // 20)}},
             "train": {"duration": {"steps": steps}, "batch_size": batch_size, "clip_norm": 1.0},
             "evaluate": {"every": {"steps": every}},
             "checkpoint": {"every": {"steps": every}},
@@ -98,17 +100,33 @@ class SFT(Task):
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         """The same questions of the validation split, each with the expected answer and the model's own."""
-        told = []
-        for i in range(min(_SHOWN, len(samples))):
-            *given, expected = samples.source.messages(i)
-            prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
-            made = self.answer(model, pipeline, prompt.tolist(), world)
-            told.append(f"[{samples.name(i)}] {given[-1].content}\n  expected: {expected.content}\n  answered: {made}")
+        told = [
+            f"[{row['name']}] {row['question']}\n  expected: {row['expected']}\n  answered: {row['answer']}"
+            for row in self.answered(model, pipeline, samples, world, min(_SHOWN, len(samples)), _NEW_TOKENS)
+        ]
         return {".txt": "\n\n".join(told) + "\n"}
 
-    def answer(self, model: Any, pipeline: Any, prompt: list[int], world: World) -> str:
+    def answers(
+        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int
+    ) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """The last question of each conversation, answered by the most likely tokens, with its `scores`; see text_metrics."""
+        if limit:
+            text_metrics.load()  # what is lacking is told before answers are written, which may take minutes
+        rows = list(self.answered(model, pipeline, samples, world, min(limit, len(samples)), _ANSWER))
+        scores, found = text_metrics.judge([row["answer"] for row in rows], [row["expected"] for row in rows])
+        return [{**row, "scores": score} for row, score in zip(rows, scores, strict=True)], found
+
+    def answered(self, model: nn.Module, pipeline: Any, samples: Any, world: World, count: int, limit: int) -> Iterator[dict[str, str]]:
+        """{"name", "question", "expected", "answer"} of the last turn of the first `count` conversations, what came before it given."""
+        for i in range(count):
+            *given, expected = samples.source.messages(i)
+            prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
+            made = self.answer(model, pipeline, prompt.tolist(), world, limit)
+            yield {"name": samples.name(i), "question": given[-1].content, "expected": expected.content, "answer": made}
+
+    def answer(self, model: Any, pipeline: Any, prompt: list[int], world: World, limit: int = _NEW_TOKENS) -> str:
         """The most likely text after a prompt's tokens, to the mark that ends it."""
-        return pipeline.decode(self.reply(model, prompt, world))
+        return pipeline.decode(self.reply(model, prompt, world, limit=limit))
 
     def reply(
         self, model: Any, prompt: list[int], world: World, how: Sampling = GREEDY, key: int = 0, limit: int = _NEW_TOKENS

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+TARGETS = {"one": "one class for each image", "several": "any number of classes for each image", "heads": "one class of each head"}
+
 Batch = dict[str, Any]
 Row = dict[str, Any]
 Sums = dict[str, Tensor]
@@ -52,14 +54,20 @@ class Task:
     Args:
         loss: {name, **arguments} of the recipe's loss section, or None for the task's own.
         labels: class names in the order of their indices, or None.
-        data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context.
+        data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context; while it
+            trains also `class_counts`, the training samples of each class.
+
+    Raises:
+        ValueError: arguments of the loss that do not fit the classes.
     """
 
     kind: ClassVar[str]  # the data pipeline that feeds it, a name of data.PIPELINES
     inputs: ClassVar[tuple[str, ...]]  # the entries of a batch that `forward` needs
-    metrics: ClassVar[tuple[str, ...]]  # what `summary` gives
+    metrics: ClassVar[tuple[str, ...]] = ()  # what is measured unless the recipe says otherwise
     best: ClassVar[tuple[str, str]]  # metric and mode ("min" or "max") by which a checkpoint is best, unless the recipe says otherwise
     losses: ClassVar[Mapping[str, Callable[..., Tensor]]] = {}  # names for the recipe's loss section; keyword arguments are checked
+    views: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {}  # names for evaluate.tta: other looks at the same sample
+    targets: ClassVar[str] = ""  # what the data must say of a sample, a key of TARGETS; "" for tasks that do not ask
     couples: ClassVar[str] = ""  # why samples of a batch depend on each other, if they do: law 1 is then the task's own
 
     def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:
@@ -68,6 +76,32 @@ class Task:
         arguments = dict(loss or {"name": next(iter(self.losses), "")})
         self.loss_name = arguments.pop("name")
         self.loss_arguments = arguments
+        self.asked: tuple[str, ...] = self.metrics
+        self.tta: tuple[str, ...] = ()
+        self.teachers: dict[str, nn.Module] = {}  # what `taught_by` names, opened while the task trains
+
+    @classmethod
+    def knows(cls, metric: str) -> bool:
+        """Whether `summary` can give a metric of this name, if asked."""
+        return metric in cls.metrics
+
+    @classmethod
+    def known_metrics(cls) -> tuple[Sequence[str], str]:
+        """(names, the same in words) for the fault of a name that is not known."""
+        return cls.metrics, f"one of: {', '.join(cls.metrics)}"
+
+    def ask(self, metrics: Sequence[str], tta: Sequence[str] = ()) -> list[str]:
+        """Be told the metrics that are wanted, and the views that an answer averages over.
+
+        Returns:
+            What cannot be had of this data, in sentences.
+        """
+        self.asked, self.tta = tuple(metrics), tuple(tta)
+        return []
+
+    def notices(self) -> list[str]:
+        """What a reader of the metrics should know, said once."""
+        return []
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
@@ -78,6 +112,10 @@ class Task:
             model: the name of the model that is asked for, if one is.
         """
         return None
+
+    @classmethod
+    def try_loss(cls, name: str, arguments: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError for values that a loss of `losses` does not take, as far as can be seen without data."""
 
     def model_arguments(self) -> dict[str, Any]:
         """What the data says the model must be told: {"num_classes": 10, "in_chans": 1}, {"vocab_size": 4096, "context": 128}."""
@@ -100,6 +138,10 @@ class Task:
         """({name: SUM over the batch}, {log name: (sum, count)}): the objective is the sum over names of SUM / global count."""
         raise NotImplementedError
 
+    def taught_by(self) -> dict[str, str]:
+        """{recipe key: `run:<run>`} of trained models that the task asks in `prepare`; they come into `teachers`, frozen, by these keys."""
+        return {}
+
     def frozen_modules(self, model: nn.Module) -> list[nn.Module]:
         """Modules that neither learn nor leave evaluation mode."""
         return []
@@ -121,28 +163,55 @@ class Task:
         """Plain tensors in and out, the same for a module and for an exported artefact."""
         raise NotImplementedError
 
+    def answer(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The outputs that are judged and decoded: those of `forward`, or what a task makes of several views of each sample."""
+        return self.forward(model, {name: batch[name] for name in self.inputs})
+
     def judge(self, outputs: dict[str, Tensor], batch: Batch) -> list[Row]:
         """One row a sample: JSON values (or short lists of numbers), `index` among them."""
         raise NotImplementedError
 
     def summary(self, rows: list[Row]) -> dict[str, float]:
-        """{metric: value} of a split from all of its rows; nothing else enters."""
+        """{metric: value} of a split from all of its rows; nothing else enters. At least the metrics in `asked`."""
         raise NotImplementedError
+
+    def measured(self, rows: list[Row]) -> dict[str, float]:
+        """The metrics that are asked for, of a split's rows."""
+        found = self.summary(rows)
+        return {name: found[name] for name in self.asked}
 
     def figures(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
         """{file stem: drawing as plain data} for the evaluation's folder, see runs.plots.figure."""
         return {}
+
+    def tables(self, rows: list[Row]) -> dict[str, list[dict[str, Any]]]:
+        """{file stem: lines as {column: value}} for the evaluation's folder."""
+        return {}
+
+    def mistakes(self, rows: list[Row]) -> list[dict[str, Any]]:
+        """Samples worth a look, the worst first: `index`, and words and numbers to show beside it."""
+        return []
+
+    def answers(
+        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int
+    ) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """What the model writes for at most `limit` samples of a split, judged: one JSON row an answer, and {metric: value} of them all.
+
+        Beside the metrics of `summary`, for it takes long. Nothing for tasks that write none.
+        """
+        return [], {}
 
     # -- using ------------------------------------------------------------------------------------------------------------
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Predictions as a person or a program wants them, one a sample."""
         raise NotImplementedError
 
-    def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
-        """Predictions for files or prompts; the same collate and forward as in evaluation."""
-        batch = world.move(pipeline.collate([pipeline.example(item) for item in inputs]))
+    def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[Any], world: World) -> list[dict[str, Any]]:
+        """Predictions for files, prompts, or examples that the pipeline made already; the same collate and answer as in evaluation."""
+        examples = [item if isinstance(item, dict) else pipeline.example(item) for item in inputs]
+        batch = world.move(pipeline.collate(examples))
         with torch.no_grad(), world.autocast():
-            return self.decode(self.forward(model, {name: batch[name] for name in self.inputs}))
+            return self.decode(self.answer(model, batch))
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         """Samples to look at beside the curves, {file suffix: text or PNG bytes}: the same ones at every evaluation.

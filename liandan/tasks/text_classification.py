@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ _STEPS = 800  # a plain-data run is about this long
 class TextClassification(ImageClassification):
     kind = "labeled_text"
     inputs = ("ids", "mask")
+    views: ClassVar = {}
+    # a teacher sees images
+    losses: ClassVar = {name: loss for name, loss in ImageClassification.losses.items() if name != "distillation"}
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:

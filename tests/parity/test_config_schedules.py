@@ -56,21 +56,20 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("CosineAnnealingCooldownLrUpdater", {"min_lr_ratio": 0.1, "cool_down_time": 3, "cool_down_ratio": 0.5}),
 ]
 
-if hasattr(schedule, "rate"):
 
-    @pytest.mark.parametrize(("kind", "arguments"), CASES)
-    def test_a_converted_schedule_is_the_reference_at_every_step(kind: str, arguments: dict[str, Any]) -> None:
-        from liandan.recipe import make_recipe
-        from liandan.runtime.plan import make_schedule  # pyright: ignore[reportAttributeAccessIssue]
+@pytest.mark.parametrize(("kind", "arguments"), CASES)
+def test_a_converted_schedule_is_the_reference_at_every_step(kind: str, arguments: dict[str, Any]) -> None:
+    from liandan.recipe import make_recipe
+    from liandan.runtime.plan import make_schedule
 
-        words = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        made = converted(lr_config=f"dict(type='{kind}', {words})")
-        assert not made.faults
-        recipe = make_recipe(Document.of(made.root).values)
-        assert recipe.optimizer.arguments["lr"] == BASE
-        asked = make_schedule(recipe, EPOCHS * STEPS, STEPS)
-        rate = schedule.rate  # pyright: ignore[reportAttributeAccessIssue]
-        found = [rate(BASE, it, EPOCHS * STEPS, STEPS, asked) for it in range(EPOCHS * STEPS)]
-        assert found == pytest.approx([reference(kind, it, **arguments) for it in range(EPOCHS * STEPS)], rel=1e-12)
-        # the epoch that is trained is the epoch that is plotted: nothing is shifted by one
-        assert arguments.get("warmup") or found[0] == BASE
+    words = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    made = converted(lr_config=f"dict(type='{kind}', {words})")
+    assert not made.faults
+    recipe = make_recipe(Document.of(made.root).values)
+    assert recipe.optimizer.arguments["lr"] == BASE
+    asked = make_schedule(recipe, EPOCHS * STEPS, STEPS)
+    rate = schedule.rate
+    found = [rate(BASE, it, EPOCHS * STEPS, STEPS, asked) for it in range(EPOCHS * STEPS)]
+    assert found == pytest.approx([reference(kind, it, **arguments) for it in range(EPOCHS * STEPS)], rel=1e-12)
+    # the epoch that is trained is the epoch that is plotted: nothing is shifted by one
+    assert arguments.get("warmup") or found[0] == BASE

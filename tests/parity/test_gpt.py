@@ -36,7 +36,7 @@ def test_logits_are_llamas(options: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def test_greedy_text_is_llamas() -> None:
-    from liandan.models.sampling import generate
+    from liandan.models.sampling import GREEDY, generate
 
     torch.manual_seed(0)
     model = GPT(vocab_size=97, context=64, n_layer=2, n_head=4, n_kv_head=2, width=64).eval()
@@ -46,7 +46,7 @@ def test_greedy_text_is_llamas() -> None:
     llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config)).eval()
     llama.load_state_dict(state, strict=False)
     prompt = torch.randint(0, 97, (2, 5))
-    ours = torch.stack(list(generate(model.step, prompt, 20, temperature=0, new_cache=model.new_cache)), 1)
+    ours = torch.stack(list(generate(model.step, prompt, 20, how=GREEDY, new_cache=model.new_cache)), 1)
     whole = torch.ones_like(prompt)  # left out, it takes token 0 of the prompt for padding
     theirs = llama.generate(prompt, attention_mask=whole, max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
     assert torch.equal(ours, theirs[:, 5:])

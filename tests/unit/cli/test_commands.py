@@ -68,6 +68,21 @@ def test_json_stands_alone_on_standard_output(tmp_path: Path) -> None:
         json.loads(run.stdout)
 
 
+def test_a_summary_tells_what_of_a_file_fits(zygote: Zygote, tmp_path: Path) -> None:
+    import torch
+
+    from liandan import models
+
+    torch.save({"state_dict": models.build("liandan/lenet5").state_dict(), "meta": {}}, tmp_path / "权重.pth")
+    child = zygote.run("model", "summary", "liandan/lenet5", "weights=权重.pth", "num_classes=3", "--json", cwd=tmp_path)
+    assert child.wait() == 0, child.text()
+    told = json.loads(child.text())
+    assert told["parameters"] == 61_706 - 7 * 85 and told["field"] == 16 and told["rows"][0]["field"] == 5
+    assert told["weights"]["classes"] == [10, 3] and told["weights"]["reinitialized"] == ["head.weight", "head.bias"]
+    child = zygote.run("model", "summary", "liandan/alexnet", "weights=权重.pth", cwd=tmp_path)
+    assert child.wait() == 3 and "has shape (6, 1, 5, 5) in the file" in child.text() and "Traceback" not in child.text(), child.text()
+
+
 def environment() -> dict[str, str]:
     import os
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,3 +62,17 @@ def write_idx() -> Callable[[Path, np.ndarray], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def stamps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tux Paint's 796 stamps, cut-outs with alpha in folders (Debian's tuxpaint-stamps-default, 160 MB); skipped where apt is not."""
+    installed = Path("/usr/share/tuxpaint/stamps")
+    if installed.is_dir():
+        return installed
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        pytest.skip("tuxpaint-stamps-default comes through apt")
+    folder = tmp_path_factory.mktemp("stamps")
+    subprocess.run(["apt-get", "download", "tuxpaint-stamps-default"], cwd=folder, check=True, capture_output=True, timeout=300)
+    subprocess.run(["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder)], check=True, timeout=120)
+    return folder / "usr/share/tuxpaint/stamps"

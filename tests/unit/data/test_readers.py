@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,6 +207,10 @@ def test_wrong_requests_name_what_is_right(tmp_path: Path, digit_folders: Path) 
         read(digit_folders, "class_folder")
     with pytest.raises(DataError, match='did you mean "labels"'):
         read(digit_folders, lables=["a"])
+    wrongs: tuple[dict[str, Any], ...] = ({"levels": "2"}, {"levels": None}, {"heads": 1}, {"labels": "a"}, {"labels": [1]})
+    for wrong in wrongs:
+        with pytest.raises(DataError, match=f"format class_folders: {next(iter(wrong))}: Input should be a valid .*, got"):
+            read(digit_folders, **wrong)
 
 
 def test_the_room_imports_no_torchvision_and_text_needs_no_pillow() -> None:

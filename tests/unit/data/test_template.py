@@ -59,7 +59,9 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_for_several_of_them(t
         Template(unmarked, template.tokenizer, {}, template.stops).encode(SAID[1:3])
 
 
-@pytest.mark.parametrize("harm", ["{{ ''.__class__.__mro__ }}", "{% for x in range(999999999) %}a{% endfor %}", "{{ cycler.__init__.__globals__ }}"])
+@pytest.mark.parametrize(
+    "harm", ["{{ ''.__class__.__mro__ }}", "{% for x in range(999999999) %}a{% endfor %}", "{{ cycler.__init__.__globals__ }}"]
+)
 def test_a_template_runs_in_a_sandbox(template: Template, harm: str) -> None:
     with pytest.raises(DataError, match="does not take these messages"):
         Template(harm, template.tokenizer, {}, template.stops).render(SAID)

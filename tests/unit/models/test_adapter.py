@@ -51,6 +51,24 @@ def test_the_changed_model_is_pefts(name: str) -> None:
         assert torch.allclose(theirs.eval()(IDS), ours(IDS), atol=1e-6) and not torch.allclose(gpt()(IDS), ours(IDS), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", adapter.NAMES)
+def test_merged_it_is_pefts_whole_model_under_the_names_of_the_base(name: str) -> None:
+    base = gpt()
+    model = filled(adapter.adapt(copy.deepcopy(base), name, {"rank": 4, "alpha": 6.0}))
+    config = peft.LoraConfig(r=4, lora_alpha=6, target_modules="all-linear", use_dora=name == "dora")
+    theirs = peft.get_peft_model(copy.deepcopy(base), config)  # pyright: ignore[reportArgumentType]
+    theirs.load_state_dict({f"base_model.model.{k}": v for k, v in model.state_dict().items()}, strict=False)
+    whole = theirs.eval().merge_and_unload().state_dict()
+    with torch.no_grad():
+        before = model(IDS)
+        merged = adapter.merge(model).state_dict()
+        assert torch.allclose(model(IDS), before, atol=1e-5) and not torch.allclose(base(IDS), before, atol=1e-3)
+    assert merged.keys() == base.state_dict().keys() and all(torch.equal(merged[k], whole[k]) for k in merged)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        model.load_state_dict({})
+    assert adapter.merge(base) is base
+
+
 def test_a_state_goes_from_one_to_another() -> None:
     first = filled(adapter.adapt(gpt(), "lora", {}))
     second = adapter.adapt(gpt(), "lora", {})

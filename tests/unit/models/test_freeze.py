@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from liandan import models
-from liandan.models.freeze import classifiers, freeze
+from liandan.models.freeze import classifiers, freeze, thaw
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,17 @@ def test_refusals() -> None:
         freeze(models.build("liandan/dcgan", width=4), ["backbone"])
     with pytest.raises(models.ModelError, match="no classifier .*embedding"):
         freeze(models.build("liandan/gpt", vocab_size=9, context=8), ["backbone"])
+
+
+def test_parts_are_unfrozen_one_after_the_other() -> None:
+    model = models.build("timm/test_resnet", num_classes=3)
+    stages = thaw(model, ["backbone"], [["layer4"], ["layer3.0", "layer1"]])
+    names = [n for n, _ in model.named_parameters()]
+    assert set(stages[0].parameters) == {n for n in names if not n.startswith(("layer4.", "fc."))}
+    assert set(stages[1].parameters) == {n for n in names if not n.startswith(("layer4.", "fc.", "layer3.0.", "layer1."))}
+    assert "layer4" not in stages[0].modules and "layer3" in stages[0].modules and "layer3" not in stages[1].modules
+    assert all(p.requires_grad for p in model.parameters())  # it only says
+    with pytest.raises(models.ModelError, match="'layer4' is frozen by then"):
+        thaw(model, ["layer1"], [["layer4"]])
+    with pytest.raises(models.ModelError, match="Did you mean 'layer"):
+        thaw(model, ["layer1"], [["layer9"]])

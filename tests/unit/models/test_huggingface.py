@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_logits_are_those_of_transformers(folder: Path) -> None:
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    ours = models.build(f"hf/{folder}").eval()
+    ours: Any = models.build(f"hf/{folder}").eval()
     report = load_weights(ours, folder)
     assert report.loaded and not report.missing and not report.unexpected, report
     with torch.no_grad():
@@ -68,7 +69,10 @@ def test_our_gpt_as_such_a_folder_is_the_same_model(tmp_path: Path) -> None:
     assert same.context == 16
 
 
-@pytest.mark.parametrize(("config", "message"), [(None, "expected a folder with config.json"), ('{"model_type": "none"}', "no model that transformers knows")])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [(None, "expected a folder with config.json"), ('{"model_type": "none"}', "no model that transformers knows")],
+)
 def test_what_is_no_model_is_refused(tmp_path: Path, config: str | None, message: str) -> None:
     if config:
         (tmp_path / "config.json").write_text(config)

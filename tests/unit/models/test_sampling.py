@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -131,7 +133,9 @@ def test_refusals_come_at_the_call(model: GPT, options: dict, message: str) -> N
         generate(model.step, PROMPT[:, :0], 3, how=GREEDY)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"repetition_penalty": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"repetition_penalty": 0}]
+)
 def test_values_without_a_meaning_are_refused_by_name(wrong: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
         Sampling(**wrong)
@@ -159,8 +163,10 @@ def test_penalties_are_those_of_transformers_and_of_openai() -> None:
     assert torch.allclose(ours, logits - taken)
 
 
-@pytest.mark.parametrize(("ours", "name", "value"), [("top_p", "TopPLogitsWarper", 0.6), ("min_p", "MinPLogitsWarper", 0.2), ("top_k", "TopKLogitsWarper", 3)])
-def test_what_is_left_is_what_transformers_leaves(ours: str, name: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("ours", "name", "value"), [("top_p", "TopPLogitsWarper", 0.6), ("min_p", "MinPLogitsWarper", 0.2), ("top_k", "TopKLogitsWarper", 3)]
+)
+def test_what_is_left_is_what_transformers_leaves(ours: str, name: str, value: Any) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(1)
     logits = torch.randn(20, 50) * 3

@@ -1,7 +1,9 @@
 import json
+from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from liandan import models
@@ -98,3 +100,87 @@ def test_an_example_fits_its_model(name: str, arguments: dict, output: list[int]
     }
     if name == "liandan/lenet5":
         assert example(name, model, 48).shape == (1, 3, 48, 48) and example(name, model, [20, 40]).shape == (1, 3, 20, 40)
+
+
+# ------------------------------------------------------------------------------------------------------ against what others published
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16", "densenet121", "mobilenet_v3_large", "efficientnet_b4", "convnext_tiny", "vit_b_16"])
+def test_torchvision_publishes_the_same_figures(name: str) -> None:
+    published: Any = torchvision.models.get_model_weights(name)
+    meta = published.DEFAULT.meta
+    side = models.defaults(f"torchvision/{name}")["size"]
+    arguments = {"image_size": side} if name.startswith("vit") else {}
+    with torch.device("meta"):
+        found = summary(torchvision.models.get_model(name, **arguments), torch.zeros(1, 3, side, side))
+    assert found.parameters == meta["num_params"]
+    assert found.macs / 1e9 == pytest.approx(meta["_ops"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("timm/tf_efficientnet_b4", 19_341_616), ("timm/vit_base_patch16_224", 86_567_656), ("liandan/alexnet", 46_764_746)],
+)
+def test_published_numbers_of_parameters(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        model = models.build(name)
+        assert summary(model, example(name, model)).parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("torchvision/alexnet", 195), ("torchvision/vgg16", 212), ("torchvision/resnet18", 435), ("timm/mobilenetv1_100", 315)],
+)
+def test_published_receptive_fields(name: str, field: int) -> None:
+    """Araujo, Norris and Sim (2019), appendix; ResNet-18 by the same formula."""
+    with torch.device("meta"):
+        model = models.build(name)
+        assert summary(model, example(name, model)).field == field
+
+
+class Branches(nn.Module):
+    """Uneven kernels, strides and dilations, two paths, and a squeeze-and-excitation that sees everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(1, 2, 3, stride=2, padding=1)
+        self.wide = nn.Sequential(nn.Conv2d(1, 2, (3, 7), stride=2, padding=(1, 3)), nn.Conv2d(2, 2, 3, padding=2, dilation=2))
+        self.pool = nn.AvgPool2d(2)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(2, 2, 1), nn.Sigmoid())
+        self.last = nn.Conv2d(2, 1, (5, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.pool(self.narrow(x) + self.wide(x))
+        return self.last(maps * self.gate(maps).detach())
+
+
+def test_a_receptive_field_is_where_the_gradient_reaches() -> None:
+    model, image = Branches(), torch.rand(1, 1, 96, 96, requires_grad=True)
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.1)  # nothing cancels
+    found = summary(model, image)
+    out = model(image)
+    out[0, 0, out.shape[2] // 2, out.shape[3] // 2].backward()
+    assert image.grad is not None
+    reached = image.grad[0, 0] != 0
+    height, width = int(reached.any(1).sum()), int(reached.any(0).sum())
+    rows = {row.name: row.field for row in found.rows}
+    assert rows["narrow"] == 3 and rows["wide.0"] == [3, 7] and rows["wide.1"] == [11, 15] and rows["gate.1"] is None
+    assert rows["last"] == found.field == [height, width]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "first"),
+    [
+        ("liandan/lenet5", 16, 5),
+        ("timm/test_vit", None, 16),
+        ("timm/gmixer_12_224", None, 16),
+        ("timm/swin_tiny_patch4_window7_224", None, 4),
+    ],
+)
+def test_what_sees_the_whole_image_has_no_field(name: str, field: int | None, first: int) -> None:
+    with torch.device("meta"):
+        model = models.build(name)
+        found = summary(model, example(name, model))
+    assert found.rows[-1].field is None  # the head
+    assert found.field == field and found.rows[0].field == first

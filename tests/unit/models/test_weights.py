@@ -1,3 +1,5 @@
+import argparse
+import codecs
 import contextlib
 import io
 import json
@@ -58,7 +60,7 @@ def test_a_head_of_other_classes_stays_as_it_was(tmp_path: Path) -> None:
     save_file(source.state_dict(), path)
     head = {k: v.clone() for k, v in target.state_dict().items() if k.startswith("head")}
     report = load_weights(target, path)
-    assert sorted(report.reinitialized) == ["head.bias", "head.weight"] and "2 reinitialized" in str(report)
+    assert sorted(report.reinitialized) == ["head.bias", "head.weight"] and report.classes == (10, 3)
     state = target.state_dict()
     assert all(torch.equal(state[k], v) for k, v in head.items())
     assert all(torch.equal(state[k], v) for k, v in source.state_dict().items() if not k.startswith("head"))
@@ -115,6 +117,72 @@ def test_the_same_name_with_and_without_prefix(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2, 2), "module.weight": torch.ones(2, 2)}, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match="there twice"):
         load_weights(nn.Linear(2, 2), tmp_path / "w.pt")
+
+
+# --------------------------------------------------------------------------------------------------------- numpy beside the weights
+
+
+def with_metrics(model: nn.Module) -> dict[str, Any]:
+    """As training programs of the OpenMMLab family write their checkpoints: metrics in numpy, the optimizer's state."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    model(torch.rand(2, 1, 28, 28)).sum().backward()
+    optimizer.step()
+    info = {"val_acc": [{"accuracy_top-1": np.float64(93.5), "confusion": np.arange(9).reshape(3, 3), "names": np.array(["岩", "b"])}]}
+    meta = {"epoch": 7, "train_info": info, "best_val_acc": np.float32(0.5), "args": argparse.Namespace(lr=0.1), "lines": np.array([{}])}
+    return {"meta": meta, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("core", [b"numpy._core.", b"numpy.core."])
+def test_metrics_in_numpy_beside_the_weights(tmp_path: Path, zipped: bool, core: bytes) -> None:
+    source, target, path = net(), net(), tmp_path / "Last_Epoch007.pth"
+    torch.save(with_metrics(source), path, _use_new_zipfile_serialization=zipped)
+    if zipped:
+        rewrite(path, lambda name, content: content.replace(b"numpy._core.", core) if name.endswith("data.pkl") else content)
+    else:
+        path.write_bytes(path.read_bytes().replace(b"numpy._core.", core))
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    load_weights(target, path)
+    assert same(source, target)
+    with pytest.raises(pickle.UnpicklingError):  # nothing stays allowed
+        torch.load(path, weights_only=True)
+
+
+def test_nothing_of_numpy_is_built(tmp_path: Path) -> None:
+    """An array of a petabyte, and a scalar whose type claims that its bytes are the address of an object."""
+    multiarray = sys.modules[type(np.zeros(0)).__reduce__(np.zeros(0))[0].__module__]
+    lying = Calls(np.dtype, "V8", False, True), b"\x01" * 8
+    extra = {"huge": Calls(multiarray._reconstruct, np.ndarray, (2**50,), b"b"), "address": Calls(multiarray.scalar, *lying)}
+    source, target, path = net(), net(), tmp_path / "w.pth"
+    torch.save({"state_dict": source.state_dict(), "meta": extra}, path)
+    load_weights(target, path)
+    assert same(source, target)
+
+
+def test_arrays_are_no_weights_and_other_functions_of_numpy_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"weight": np.zeros((2, 2)), "bias": np.zeros(2)}, path)
+    with pytest.raises(WeightsError, match="expected a state_dict"):
+        load_weights(nn.Linear(2, 2), path)
+    torch.save({"state_dict": nn.Linear(2, 2).state_dict(), "meta": Calls(np.fromfile, "/etc/passwd")}, path)
+    with pytest.raises(UnsafeWeights, match="it calls numpy.*fromfile"):
+        load_weights(nn.Linear(2, 2), path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("bomb", ["bytearray", "hex"])
+def test_a_small_file_cannot_fill_the_memory(tmp_path: Path, zipped: bool, bomb: str) -> None:
+    """Each of these is made of calls that torch allows."""
+    grown: Any = b"0123456789abcdef"
+    for _ in range(28):  # 4 GiB
+        grown = Calls(codecs.encode, grown, "hex")
+    path = tmp_path / "w.pth"
+    content = {"w": torch.zeros(1), "x": grown if bomb == "hex" else Calls(bytearray, 2**31 - 1)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert path.stat().st_size < 2**14
+    with pytest.raises(UnsafeWeights, match="bytearray|hex"):
+        load_weights(nn.Linear(2, 2), path)
 
 
 # ------------------------------------------------------------------------------------------------------- files that are not weights

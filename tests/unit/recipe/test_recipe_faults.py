@@ -56,7 +56,7 @@ rocks.yaml:3  data.workers
     received  "2" (text)
     hint      remove the quotes
 rocks.yaml:4  optimizer
-    expected  a section with keys name and keyword arguments
+    expected  a section with keys name, weight_decay_on, layer_decay and keyword arguments
     received  "sgd" (text)
     hint      write {name: sgd}"""
     )

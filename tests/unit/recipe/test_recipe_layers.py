@@ -117,6 +117,12 @@ def test_validation_is_held_out_or_read_never_both(folder):
     back = child(folder, "data: {val: v/}", ["data.val.hold_out=0.3"]).data.val
     assert back.model_dump() == {"hold_out": 0.3, "stratify": True}
     assert child(folder, "data: {val: null}", ["data.val.hold_out=0.3"]).data.val.hold_out == 0.3
+    fold = child(folder, "data: {val: {fold: [2, 5]}}")
+    assert fold.data.val.model_dump() == {"fold": (2, 5), "stratify": False}
+    assert fold.with_values({"data.val.fold": [3, 5]}).data.val.fold == (3, 5)
+    assert fold.with_values({"data.val.hold_out": 0.1}).data.val.model_dump() == {"hold_out": 0.1, "stratify": False}
+    with pytest.raises(RecipeError, match="exactly one of: hold_out, fold"):
+        child(folder, "data: {val: {fold: [2, 5], hold_out: 0.1}}")
 
 
 def test_keys_are_laid_over_a_shorthand(folder):

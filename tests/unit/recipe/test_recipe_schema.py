@@ -56,6 +56,7 @@ def test_defaults():
         "best": None,
         "stop_after": None,
         "batch_size": "auto",
+        "tta": (),
     }
     assert recipe.checkpoint.model_dump() == {"every": {"epochs": 1.0}, "keep": 2}
     assert recipe.run.dir is None and recipe.distributed.strategy == "auto"
@@ -120,6 +121,11 @@ BAD = [
     ("data.max_unreadable", 1.1),
     ("data.worker_timeout", 0),
     ("data.val", 3),
+    ("data.val.fold", [1]),
+    ("data.val.fold", [0, 3]),
+    ("data.val.fold", [4, 3]),
+    ("data.val.fold", [1, 1]),
+    ("data.val.fold", "1/3"),
     ("data.val.hold_out", 0.0),
     ("data.val.hold_out", 1),
     ("data.val.stratify", "no"),

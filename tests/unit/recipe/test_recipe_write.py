@@ -78,7 +78,7 @@ def test_it_is_complete_ordered_and_plain():
 def test_descriptions_are_comments():
     lines = to_yaml(make_recipe(MINIMAL), describe=True).splitlines()
     assert lines[lines.index("  batch_size: 64") - 1] == "  # samples of one step, over all processes"
-    assert lines[lines.index("  lr: 0.001") - 1] == "  name: adamw"  # an argument has no description of the schema
+    assert lines[lines.index("  lr: 0.001") - 1] == "  layer_decay: null"  # an argument has no description of the schema
     assert lines[lines.index("    hold_out: 0.2") - 1].startswith("    # part of the training samples")
 
 

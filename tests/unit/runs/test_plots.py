@@ -15,6 +15,15 @@ MATRIX = {"kind": "matrix", "values": [[5, 1], [0, 7]], "labels": ["猫", "狗"]
 LINES = {"kind": "lines", "series": [{"name": "猫", "x": [0, 0.5, 1], "y": [0, 0.9, 1]}], "x": "x", "y": "y", "diagonal": True}
 BARS = {"kind": "bars", "labels": ["猫", "狗"], "values": {"train": [5, 3], "val": [1, 2]}, "title": "样本"}
 
+CALIBRATION = {
+    "kind": "calibration", "title": "校准", "edges": [0, 0.5, 0.75, 1], "confidence": [None, 0.6, 0.9], "accuracy": [None, 0.7, 0.5],
+    "share": [0, 0.25, 0.75],
+}  # fmt: skip
+EXPLANATION = {
+    "kind": "explanation", "title": "图.png", "caption": "猫", "labels": ["猫", "狗"], "values": [0.9, 0.1],
+    "image": np.full((16, 24, 3), 200, dtype=np.uint8), "heat": np.eye(16, 24, dtype=np.float32),
+}  # fmt: skip
+
 
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
@@ -72,7 +81,7 @@ def test_smoothing_follows_a_straight_line_without_lag():
     assert plots._smooth([1.0, math.nan, 3.0] * 50)[75] == pytest.approx(2.0, abs=0.5)
 
 
-@pytest.mark.parametrize("spec", [MATRIX, LINES, BARS], ids=lambda spec: spec["kind"])
+@pytest.mark.parametrize("spec", [MATRIX, LINES, BARS, CALIBRATION, EXPLANATION], ids=lambda spec: spec["kind"])
 def test_figures_are_drawn_and_the_callers_settings_stay(tmp_path: Path, spec: dict):
     before = dict(matplotlib.rcParams)
     with warnings.catch_warnings():
@@ -95,12 +104,14 @@ def test_a_matrix_is_legible_at_any_size(tmp_path: Path, count: int):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"kind": "pie"}, "matrix, lines, bars; received 'pie'"),
+        ({"kind": "pie"}, "matrix, lines, bars, calibration, explanation; received 'pie'"),
         ({}, "received None"),
         ({"kind": "matrix", "labels": ["a"]}, "needs the key 'values'"),
         ({"kind": "matrix", "labels": ["a"], "values": [[1, 2]]}, "1 x 2 values and 1 labels"),
         ({"kind": "lines", "series": [{"name": "猫", "x": [1], "y": []}]}, "'猫' has 1 x and 0 y"),
         ({"kind": "bars", "labels": ["a"], "values": [1, 2]}, "are 2, the labels 1"),
+        ({**CALIBRATION, "share": [1]}, "3 bins"),
+        ({**EXPLANATION, "values": [1]}, "2 labels"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(tmp_path: Path, spec: dict, words: str):

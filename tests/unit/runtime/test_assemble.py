@@ -30,6 +30,18 @@ def test_data_of_another_kind(task: str, expected: str, tmp_path: Path) -> None:
         assemble(load_recipe(TINY[task], [data]), Device())
 
 
+def test_samples_without_classes_cannot_be_sampled_by_them() -> None:
+    with pytest.raises(RecipeError, match=r"(?s)data\.sampling.*training samples with classes.*text without them"):
+        assemble(load_recipe(TINY["language_model"], ["data.sampling={name: balanced}"]), Device())
+
+
+def test_repeated_samples_make_an_epoch_longer() -> None:
+    words = ["data.sampling={name: repeat, threshold: 0.5}", "train.batch_size=64", "data.workers=0"]
+    made = assemble(load_recipe(TINY["image_classification"], words), Device())
+    # ten classes of about a tenth each: sqrt(0.5 / 0.1) is 2.2, so each sample comes three times
+    assert made.loader.epoch == 3 * len(made.train) and made.plan.steps_per_epoch == -(-3 * len(made.train) // 64)
+
+
 def test_the_same_data_does_not_differ_and_another_seed_holds_out_others() -> None:
     recipe = load_recipe(TINY["image_classification"], [])
     was = read_splits(recipe).facts

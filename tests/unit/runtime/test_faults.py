@@ -72,10 +72,28 @@ def test_an_unknown_task(tmp_path: Path) -> None:
         ("optimizer: {name: sgd, lr: high}", "optimizer"),
         ("optimizer: {name: adamw, betas: [2, 3]}", "optimizer"),
         ("optimizer: {name: adamw, betas: 3}", "optimizer"),
-        ("schedule: {name: cosine, final: x}", "schedule"),
+        ("schedule: {name: cosine, min_lr: x}", "schedule"),
+        ("schedule: {name: plateau, patience: -1}", "schedule"),
+        ("loss: {name: cross_entropy, label_smoothing: 5}", "loss"),
+        ("loss: {name: cross_entropy, label_smoothing: much}", "loss"),
+        ("loss: {name: cross_entropy, class_weights: heavy}", "loss"),
+        ("loss: {name: cross_entropy, class_weights: [1, -1]}", "loss"),
+        ("loss: {name: focal, gamma: -1}", "loss"),
         ("schedule: {name: step, milestones: x}", "schedule"),
     ],
 )
 def test_values_that_the_thing_itself_refuses(tmp_path: Path, section: str, key: str) -> None:
     where, said = faults(tmp_path, HEAD + "model: {name: liandan/lenet5}\n" + section + "\n")[key]
     assert where == "石头.yaml:5" and "arguments that" in said
+
+
+def test_the_line_is_that_of_the_argument_which_is_wrong(tmp_path: Path) -> None:
+    text = HEAD + "model: {name: liandan/lenet5}\nloss:\n  name: cross_entropy\n  class_weights: balanced\n  label_smoothing: 5\n"
+    where, _ = faults(tmp_path, text)["loss"]
+    assert where == "石头.yaml:8"
+
+
+def test_a_plateau_needs_something_to_judge(tmp_path: Path) -> None:
+    text = HEAD.replace("train: nowhere/", "train: nowhere/, val: null") + "model: {name: liandan/lenet5}\nschedule: {name: plateau}\n"
+    where, said = faults(tmp_path, text)["schedule.name"]
+    assert where == "石头.yaml:5" and "data.val is null" in said

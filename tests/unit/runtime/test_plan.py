@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from liandan.recipe import make_recipe
-from liandan.runtime.plan import Plan, make_plan
+from liandan.runtime.plan import Plan, Schedule, Warmup, make_plan
 from liandan.tasks.image_classification import ImageClassification
 
 TASK = ImageClassification(None, ["猫", "狗"], {"in_chans": 1, "size": [8, 8]})
@@ -41,11 +41,16 @@ def test_each_duration_is_counted_by_itself() -> None:
 
 
 def test_the_warmup_leaves_a_step_for_what_comes_after() -> None:
-    name, arguments, warmup = plan("schedule={name: cosine, final: 0.1, warmup: {epochs: 1}}", "train.batch_size=10").schedule
-    assert (name, arguments, warmup) == ("cosine", {"final": 0.1}, (10, "linear"))
-    shortest = plan("schedule={name: cosine, warmup: {epochs: 9}}", "train.duration={steps: 5}")
-    assert shortest.schedule[2] == (4, "linear")
-    assert plan("schedule={name: cosine, warmup: {steps: 9}}", "train.duration={steps: 1}").schedule[2] is None
+    found = plan("schedule={name: cosine, min_lr_ratio: 0.1, warmup: {epochs: 1}}", "train.batch_size=10").schedule
+    assert found == Schedule("cosine", {"min_lr_ratio": 0.1}, False, Warmup(10, "linear", 0.1, False))
+    shortest = plan("schedule={name: cosine, warmup: {epochs: 9}}", "train.duration={steps: 5}").schedule
+    assert shortest.warmup == Warmup(4, "linear", 0.25, False)
+    assert plan("schedule={name: cosine, warmup: {steps: 9}}", "train.duration={steps: 1}").schedule.warmup is None
+
+
+def test_a_warmup_in_the_references_words() -> None:
+    asked = "schedule={name: poly, by_epoch: true, warmup: {steps: 5, shape: exponential, ratio: 0.01, overlap: true}}"
+    assert plan(asked, "train.batch_size=10").schedule == Schedule("poly", {}, True, Warmup(5, "exponential", 0.01, True))
 
 
 def test_micro_batches_and_evaluation_follow_the_batch() -> None:
