@@ -96,7 +96,7 @@ class SFT(Task):
 
     def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
         """Each question and its answer, the most likely token at each place."""
-        return [{"prompt": prompt, "text": self.answer(model, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
+        return [{"prompt": prompt, "text": self.written(model, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         """The same questions of the validation split, each with the expected answer and the model's own."""
@@ -121,10 +121,10 @@ class SFT(Task):
         for i in range(count):
             *given, expected = samples.source.messages(i)
             prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
-            made = self.answer(model, pipeline, prompt.tolist(), world, limit)
+            made = self.written(model, pipeline, prompt.tolist(), world, limit)
             yield {"name": samples.name(i), "question": given[-1].content, "expected": expected.content, "answer": made}
 
-    def answer(self, model: Any, pipeline: Any, prompt: list[int], world: World, limit: int = _NEW_TOKENS) -> str:
+    def written(self, model: Any, pipeline: Any, prompt: list[int], world: World, limit: int = _NEW_TOKENS) -> str:
         """The most likely text after a prompt's tokens, to the mark that ends it."""
         return pipeline.decode(self.reply(model, prompt, world, limit=limit))
 

@@ -65,7 +65,7 @@ def test_torchvision_outputs_stay_tensors_in_training() -> None:
         ("timm/resnt18", "timm/resnet18"),
         ("lenet", "liandan/lenet5"),
         ("timm/resnet18.no_such_tag", "timm/resnet18"),
-        ("hub/x", "starts with liandan/, timm/, torchvision/"),
+        ("hub/x", "starts with liandan/, hf/, timm/, torchvision/"),
     ],
 )
 def test_unknown_names_give_the_nearest(name: str, near: str) -> None:
