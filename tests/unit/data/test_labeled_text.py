@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from liandan.data.check import check
+from liandan.data.check import check, check_splits
 from liandan.data.conversations import read_conversations
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.labeled_text import LabeledText, read_labeled_text
 from liandan.data.labeled_text_pipeline import LabeledTextPipeline
 from liandan.data.readers import detect_format, read
 from liandan.data.split import hold_out, restore
+from liandan.data.stats import statistics
 
 ROWS = [{"text": f"第{i}条，\n有逗号", "label": "差评" if i % 3 else "好评"} for i in range(12)]
 
@@ -125,6 +126,24 @@ def test_check_tells_copies_and_contradictions(tmp_path: Path) -> None:
     assert report.duplicates == [["a.jsonl:1", "a.jsonl:13"], ["a.jsonl:2", "a.jsonl:14"]]
     assert report.faults == ["1 texts stand in several classes: a.jsonl:2 = a.jsonl:14"]
     assert [note.split(":")[0] for note in report.notes] == ["1 texts occur more than once", "classes are uneven, 6 to 68 texts"]
+
+
+def test_check_tells_what_two_splits_share(tmp_path: Path) -> None:
+    train = read(write(tmp_path / "a.jsonl", ROWS))
+    held = [{"text": "没见过", "label": "差评"}, ROWS[3], {"text": f" {ROWS[4]['text']}", "label": "好评"}]
+    val = read(write(tmp_path / "b.jsonl", held), labels=train.labels)
+    reports = check_splits({"train": train, "val": val})
+    assert [(row["name"], row["other"], row["split"]) for row in reports["val"].leaks] == [
+        ("b.jsonl:2", "a.jsonl:4", "train"), ("b.jsonl:3", "a.jsonl:5", "train"),
+    ]  # fmt: skip
+    assert not reports["train"].faults and reports["val"].faults[0].startswith("2 of 3 texts are in another split too (same content)")
+
+
+def test_statistics_count_classes_and_bytes(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", ROWS)
+    found = statistics(read(file))
+    assert found.classes == {"好评": 4, "差评": 8} and found.bytes == file.stat().st_size
+    assert found.balance["majority"] == 8 / 12
 
 
 TEXTS = ["今天天气很好", "坏", "The weather is good, 今天", "好" * 40]

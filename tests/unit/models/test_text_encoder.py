@@ -97,6 +97,8 @@ def test_a_new_head_learns_beside_an_adapter(tmp_path: Path) -> None:
     ours.load_state_dict(ours.state_dict())
     with pytest.raises(RuntimeError, match=r"Missing key.*head.bias"):
         ours.load_state_dict({k: v for k, v in ours.state_dict().items() if k != "head.bias"})
+    merged = adapter.merge(ours).state_dict()
+    assert merged.keys() == models.build(f"hf/{tmp_path}", num_classes=3).state_dict().keys()
 
 
 def test_a_model_that_reads_and_writes_is_refused(tmp_path: Path) -> None:

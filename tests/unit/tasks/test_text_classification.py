@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liandan import api, tasks
-from liandan.recipe import make_recipe
+from liandan.recipe import RecipeError, make_recipe
 
 WORDS = {"好评": ("很好", "喜欢", "推荐", "满意"), "差评": ("太差", "失望", "退货", "难看")}
 
@@ -48,3 +48,22 @@ def test_it_learns_what_words_say_and_tells_it(reviews: Path, tmp_path: Path) ->
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "很好", "label": "好评"}\n{"text": "太差", "label": "差评"}\n', encoding="utf-8")
     assert run.evaluate(str(other))["other.jsonl/accuracy"] == 1
+
+
+def test_it_is_judged_and_weighed_as_images_are(reviews: Path, tmp_path: Path) -> None:
+    changes = {
+        "run.dir": str(tmp_path / "run"), "train.threads": 1, "train.duration": "{steps: 4}", "evaluate.every": "{steps: 4}",
+        "checkpoint.every": "{steps: 4}", "data.text.vocab_size": 300, "data.text.context": 32, "schedule": "{name: constant}",
+        "loss": "{name: focal, class_weights: balanced}", "data.sampling": "{name: balanced}",
+        "evaluate.metrics": "[loss, auc, 'f1:好评']",
+    }  # fmt: skip
+    run = api.train(str(reviews), [f"{key}={value}" for key, value in changes.items()])
+    assert {"val/loss", "val/auc", "val/f1:好评"} <= set(run.metrics[-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"), [("loss={name: distillation, teacher: run:other}", "loss.name"), ("evaluate.tta=[hflip]", "evaluate.tta")]
+)
+def test_what_needs_images_is_refused(reviews: Path, tmp_path: Path, change: str, key: str) -> None:
+    with pytest.raises(RecipeError, match=key):
+        api.train(str(reviews), [change, f"run.dir={tmp_path / 'run'}"])
