@@ -91,7 +91,7 @@ def sampling_that_remembers() -> None:
     """Law 2: what is drawn depends on how much was drawn before."""
     from liandan.data.sampling import Balanced
 
-    ours, calls = Balanced.indices, itertools.count()
+    ours, calls = Balanced.indices, itertools.count(1)
     Balanced.indices = lambda self, slots, epoch: ours(self, slots, epoch + next(calls))
 
 

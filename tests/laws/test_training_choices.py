@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import signal
 import socket
-import time
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +82,8 @@ def reference(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(zygote: Zygote, folder: Path, after: int, mutant: str | None = None) -> Path:
     """A run killed after the checkpoint of step `after`, and resumed."""
     words = ["train", IMAGES, *LONG, "run.dir=killed", "--quiet"]
-    child = zygote.start(*words, cwd=folder)
-    while not child.ended and not (folder / "killed" / "checkpoints" / f"step-{after:08d}").exists():
-        time.sleep(0.002)
-    child.signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    child = zygote.run(*words, cwd=folder, before=["tests.faults.moments:die_at_step"], env={"MOMENT": str(after + 1)})
+    assert child.wait() == -signal.SIGKILL, child.text()
     child = zygote.run(*words, "--resume", cwd=folder, before=[f"tests.mutants:{mutant}"] if mutant else [])
     assert child.wait() == 0, child.text()
     return folder / "killed"
