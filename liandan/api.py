@@ -122,9 +122,8 @@ def _recipe_of(target: str | Path | Recipe, overrides: Overrides) -> tuple[Recip
         values = tasks.recognize(path, weights.here, asked_model(overrides))
         if values is None:
             hint = "write a recipe: `liandan recipe show image_classification/tiny` is a start; or run `liandan data check` on the data"
-            raise RecipeError(
-                [Fault("", str(target), "a folder with a folder of images for each class, a .txt file, or a recipe", str(target), hint)]
-            )
+            expected = "a folder with a folder of images for each class, a .txt file, a file of rows, or a recipe"
+            raise RecipeError([Fault("", str(target), expected, str(target), hint)])
         return make_recipe(values, overrides), True
     return load_recipe(find(str(target)), overrides), False
 

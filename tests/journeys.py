@@ -21,6 +21,7 @@ PLAIN: dict[str, list[str]] = {
     "multi_head": ["model.dropout=0", "model.norm=false"],
     "language_model": ["model.dropout=0"],
     "sft": ["model.dropout=0"],
+    "text_classification": ["model.dropout=0"],
     "gan": ["model.dropout=0", "model.norm=none"],
 }
 ONE_THREAD = ["train.threads=1"]

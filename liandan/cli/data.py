@@ -19,7 +19,7 @@ _OPTION = re.compile(r"[a-z_]+=")
 
 
 app = typer.Typer(help="Data: check, stats, split, show, list, get.", no_args_is_help=True, rich_markup_mode=None)
-_TARGET = typer.Argument(help="A folder of images, a list, a table or a text file; or a recipe, for all of its splits.")
+_TARGET = typer.Argument(help="A folder of images, a list, a table, a text file or a file of rows; or a recipe, for all of its splits.")
 _OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Keys of a recipe, such as data.train.classes=classes.txt")
 
 
@@ -77,7 +77,7 @@ def tell(report: Report, split: str = "") -> None:
     for row in report.unreadable:
         print(f"  cannot be read  {row['file']}: {row['reason']}")
     for group in report.conflicts:
-        print(f"  the same image in several classes  {' = '.join(group)}")
+        print(f"  the same in several classes  {' = '.join(group)}")
     for row in report.leaks:
         print(f"  also in {row['split']}, {row['how']}  {row['name']} = {row['other']}")
     for note in report.notes:

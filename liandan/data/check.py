@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from liandan.data.conversations import ConversationSource
 from liandan.data.duplicates import SHAPE, alike, groups, thumbnail
 from liandan.data.errors import Unreadable
 from liandan.data.image_files import ImageFiles
 from liandan.data.images import decode, probe
+from liandan.data.labeled_text import LabeledText
 from liandan.data.stats import class_counts
 from liandan.data.text import TextSource
 from liandan.data.tokens import TokenSource
@@ -39,7 +41,7 @@ class Report:
         leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", "looks alike".
         ignored: files that are hidden or no images.
         empty_classes: class folders without an image.
-        text: characters, bytes, documents, encodings; of text only.
+        text: characters, bytes, documents, encodings; of labeled texts and conversations, their lengths in characters; of text only.
         faults: sentences; a person should act on each. Non-empty means judged bad.
         notes: sentences worth knowing.
     """
@@ -73,21 +75,21 @@ def check(source: Any) -> Report:
 def check_splits(splits: Mapping[str, Any]) -> dict[str, Report]:
     """Judge the splits of a run, each by itself and for what it shares with those before it; see `check`."""
     reports = {name: Report(str(source.path), source.format, len(source)) for name, source in splits.items()}
-    images = {name: source for name, source in splits.items() if not isinstance(source, TextSource | TokenSource)}
+    several = {name: source for name, source in splits.items() if not isinstance(source, TextSource | TokenSource)}
     for name, source in splits.items():
         if isinstance(source, TextSource):
             _check_text(source, reports[name])
         elif isinstance(source, TokenSource):
             reports[name].text = {"tokens": len(source), "vocab_size": source.vocab_size}
-    _compare([seen for name, source in images.items() for seen in _look(name, source, reports[name])], images, reports)
-    for name, source in images.items():
-        _judge_images(source, reports[name])
+    _compare([seen for name, source in several.items() for seen in _look(name, source, reports[name])], several, reports)
+    for name, source in several.items():
+        _judge(source, reports[name])
     return reports
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A readable image: its split, its index there, the sha256 of its content, and its thumbnail where it is no smaller than that."""
+    """A readable sample: its split, its index there, the sha256 of its content, and an image's thumbnail where it is no smaller."""
 
     split: str
     index: int
@@ -96,7 +98,10 @@ class _Seen:
 
 
 def _look(split: str, source: Any, report: Report) -> list[_Seen]:
-    """Decode every image, counting what they are."""
+    """Read every sample, counting what they are."""
+    report.classes = class_counts(source)
+    if isinstance(source, LabeledText | ConversationSource):
+        return _look_at_texts(split, source, report)
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     seen = []
@@ -111,9 +116,20 @@ def _look(split: str, source: Any, report: Report) -> list[_Seen]:
         large = image.shape[1] >= SHAPE[1] and image.shape[2] >= SHAPE[2]  # below there is too little to tell pictures apart by their looks
         seen.append(_Seen(split, i, content, thumbnail(image) if large else None))
     report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
-    report.classes = class_counts(source)
     report.ignored, report.empty_classes = list(getattr(source, "ignored", ())), list(getattr(source, "empty", ()))
     return seen
+
+
+def _look_at_texts(split: str, source: LabeledText | ConversationSource, report: Report) -> list[_Seen]:
+    if isinstance(source, LabeledText):
+        texts, lengths = source.texts, [len(text) for text in source.texts]
+    else:
+        texts = [repr([(message.role, message.content) for message in one]) for one in source.conversations]
+        lengths = [sum(len(message.content) for message in one) for one in source.conversations]
+    quantiles = (("shortest", 0.0), ("median", 0.5), ("95%", 0.95), ("longest", 1.0))
+    report.text = {name: int(np.quantile(lengths, q)) for name, q in quantiles if lengths}
+    # a lone half of a surrogate pair, which JSON can hold, is no UTF-8
+    return [_Seen(split, i, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), None) for i, text in enumerate(texts)]
 
 
 def _image_facts(source: Any, i: int) -> tuple[str, str, bytes, torch.Tensor]:
@@ -170,7 +186,9 @@ def _by_split(seen: list[_Seen], group: list[int]) -> dict[str, list[int]]:
     return out
 
 
-def _judge_images(source: Any, report: Report) -> None:
+def _judge(source: Any, report: Report) -> None:
+    what = {LabeledText: "texts", ConversationSource: "conversations"}.get(type(source), "images")
+
     def some(names: list[str]) -> str:
         return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
@@ -180,17 +198,17 @@ def _judge_images(source: Any, report: Report) -> None:
     if report.empty_classes:
         report.faults.append(f"{len(report.empty_classes)} class folders hold no image: {some(report.empty_classes)}")
     if report.conflicts:
-        report.faults.append(f"{len(report.conflicts)} images stand in several classes: {some([' = '.join(g) for g in report.conflicts])}")
+        report.faults.append(f"{len(report.conflicts)} {what} stand in several classes: {some([' = '.join(g) for g in report.conflicts])}")
     for how, bearable in (("same content", 0.0), ("looks alike", _MOST_ALIKE)):
         pairs = [f"{row['name']} = {row['other']} of {row['split']}" for row in report.leaks if row["how"] == how]
         told = report.faults if len(pairs) > bearable * report.count else report.notes
         if pairs:
-            told.append(f"{len(pairs)} of {report.count} images are in another split too ({how}), which flatters the score: {some(pairs)}")
+            told.append(f"{len(pairs)} of {report.count} {what} are in another split too ({how}), which flatters the score: {some(pairs)}")
     if len(report.classes) == 1:
         report.faults.append(f'only one class, "{next(iter(report.classes))}": there is nothing to tell apart')
     inside = len(report.duplicates) - len(report.conflicts)
     if inside:
-        report.notes.append(f"{inside} images occur more than once: a held-out copy of a training image flatters the validation")
+        report.notes.append(f"{inside} {what} occur more than once: a held-out copy of a training sample flatters the validation")
     if report.near_duplicates:
         shown = some([" ~ ".join(group) for group in report.near_duplicates])
         report.notes.append(f"{len(report.near_duplicates)} images occur again resized or saved anew: {shown}")
@@ -199,7 +217,7 @@ def _judge_images(source: Any, report: Report) -> None:
         report.notes.append(f"{len(report.ignored)} files are hidden or no images and are left out: {some(report.ignored)}")
     filled = [n for n in report.classes.values() if n]
     if filled and max(filled) > 10 * min(filled):
-        report.notes.append(f"classes are uneven, {min(filled)} to {max(filled)} images: accuracy favors the large ones, look at macro f1")
+        report.notes.append(f"classes are uneven, {min(filled)} to {max(filled)} {what}: accuracy favors the large ones, look at macro f1")
 
 
 def _check_text(source: TextSource, report: Report) -> None:

@@ -12,21 +12,16 @@ Whatever the shape, a conversation becomes messages in turn: perhaps a system me
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from liandan.data.errors import DataError
 from liandan.data.fingerprint import digest, file_digest
+from liandan.data.rows import BadRow, first_row, judged, the_file
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
-_LISTED = 20  # bad rows told; the rest are counted
 _ROLES = {
     "system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant", "model": "assistant",
 }  # fmt: skip
@@ -48,10 +43,6 @@ class Message:
 
 
 Conversation = list[Message]
-
-
-class BadRow(ValueError):
-    """A row that is no conversation; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -100,47 +91,16 @@ def read_conversations(path: Path) -> ConversationSource:
     """Read and judge every row of a file, or of the only one in a folder.
 
     Raises:
-        DataError: no row, or bad rows: the first twenty with their place and what is wrong, the number of the others, and what a row
-            should look like.
+        DataError: no row, or bad rows, told as in `rows.judged`.
     """
-    found: list[Conversation] = []
-    rows: list[int] = []
-    bad: list[str] = []
-    last = ""
-    file = the_file(path)
-    for number, row in _rows(file):
-        try:
-            found.append(conversation(row))
-            rows.append(number)
-        except BadRow as error:
-            bad.append(f"  {file.name}:{number}: {error}")
-            last = _shape(row)
-    if bad:
-        more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        listed = "\n".join(bad[:_LISTED])
-        told = f"{len(bad)} of {len(bad) + len(found)} rows are no conversations"
-        raise DataError(f"{path}: {told}:\n{listed}{more}\na row looks like {last}")
-    if not found:
-        raise DataError(f"{path}: expected conversations, found none; a row looks like {_SHAPES['instruction']}")
-    return ConversationSource(file, found, np.array(rows, dtype=np.int64), file_digest(file))
-
-
-def the_file(path: Path) -> Path:
-    """The file itself, or the only one of its kind in a folder; raises DataError."""
-    if not path.is_dir():
-        return path
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-    if len(files) != 1:
-        raise DataError(f"{path}: expected one file of conversations ({', '.join(SUFFIXES)}), found {len(files)}; name the file")
-    return files[0]
+    file = the_file(path, "conversations")
+    found, rows = judged(file, conversation, "conversations", _shape)
+    return ConversationSource(file, found, rows, file_digest(file))
 
 
 def looks_like_conversations(path: Path) -> bool:
     """Whether the first row of a file, or of the only one in a folder, has the keys of a conversation."""
-    try:
-        _, row = next(iter(_rows(the_file(path))))
-    except (DataError, OSError, StopIteration):
-        return False
+    row = first_row(path)
     return isinstance(row, Mapping) and any(key in row for key in _SHAPES)
 
 
@@ -213,58 +173,3 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 def _shape(row: Any) -> str:
     known = next((key for key in _SHAPES if isinstance(row, Mapping) and key in row), "instruction")
     return _SHAPES[known]
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(row number, row) of a file; raises DataError where it is not what its name says."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        yield from _parquet(path)
-        return
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if suffix == ".csv":
-                csv.field_size_limit(sys.maxsize)
-                rows = csv.DictReader(file)
-                for row in rows:
-                    yield rows.line_num, {key: value for key, value in row.items() if key is not None}
-            elif suffix == ".jsonl":
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield number, _line(path, number, line)
-            else:
-                whole = json.load(file)
-                if not isinstance(whole, list):
-                    raise DataError(f"{path}: expected a list of rows, got {type(whole).__name__}")
-                yield from enumerate(whole, 1)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 ({error.reason} at byte {error.start:,}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: expected JSON; line {error.lineno}: {error.msg}") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: expected CSV; {error}") from error
-    except RecursionError:
-        raise DataError(f"{path}: expected JSON of a few levels, got one nested deeper than can be read") from None
-
-
-def _line(path: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number}: expected one JSON object a line; {error.msg} at character {error.pos + 1}") from error
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise DataError(f'{path}: parquet needs pyarrow: pip install "liandan[text]"') from error
-    try:
-        number = 0
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except ArrowException as error:
-        raise DataError(f"{path}: expected parquet; {error}") from error

@@ -10,12 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from liandan.data.annotations import is_list, read_annotations
 from liandan.data.class_folders import read_class_folders
-from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
+from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.errors import DataError, suggest
 from liandan.data.files import hidden, walk
 from liandan.data.idx import find_images, read_idx
 from liandan.data.image_files import is_image, usable
 from liandan.data.image_folder import read_image_folder
+from liandan.data.labeled_text import looks_like_labeled_text, read_labeled_text
+from liandan.data.rows import SUFFIXES
 from liandan.data.table import SUFFIXES as TABLES
 from liandan.data.table import read_table
 from liandan.data.text import read_text
@@ -30,6 +32,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "text": read_text,
     "tokens": read_tokens,
     "conversations": read_conversations,
+    "labeled_text": read_labeled_text,
 }
 
 _EXPECTED = """  class_folders  a folder with a folder of images for each class
@@ -39,7 +42,8 @@ _EXPECTED = """  class_folders  a folder with a folder of images for each class
   idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
   text           a .txt file, or a folder of them
   tokens         a .npy or .bin file of token ids
-  conversations  questions with their answers: .json, .jsonl, .csv or .parquet in the shape of alpaca, sharegpt, messages or prompt"""
+  conversations  questions with their answers: .json, .jsonl, .csv or .parquet in the shape of alpaca, sharegpt, messages or prompt
+  labeled_text   texts with a label each: .json, .jsonl, .csv or .parquet with the keys text and label"""
 
 
 def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
@@ -84,8 +88,8 @@ def _looks_like(path: Path) -> str | None:
         if path.name.removesuffix(".gz").endswith("idx3-ubyte"):
             return "idx"
         suffix = path.suffix.lower()
-        if suffix in SUFFIXES and looks_like_conversations(path):
-            return "conversations"
+        if suffix in SUFFIXES and (found := _of_rows(path)):
+            return found
         if suffix in TABLES:
             return "table"
         if suffix == ".txt":
@@ -100,6 +104,13 @@ def _looks_like(path: Path) -> str | None:
         return "class_folders"
     if any(is_image(entry.name) for entry in inside):
         return "images"
-    if any(entry.suffix.lower() in SUFFIXES for entry in inside) and looks_like_conversations(path):
-        return "conversations"
+    if any(entry.suffix.lower() in SUFFIXES for entry in inside) and (found := _of_rows(path)):
+        return found
     return "text" if any(f.relative.lower().endswith(".txt") for f in walk(path)) else None
+
+
+def _of_rows(path: Path) -> str | None:
+    """The format of a file of rows, or of the only one in a folder, by the keys of its first row."""
+    if looks_like_conversations(path):
+        return "conversations"
+    return "labeled_text" if looks_like_labeled_text(path) else None

@@ -64,7 +64,7 @@ def _counted(names: list[str], targets: np.ndarray) -> dict[str, int]:
 
 def statistics(source: Any) -> Statistics:
     """Count what a source holds; raises nothing for single files."""
-    found = Statistics(str(source.path), source.format, len(source), bytes=int(source.fingerprint()["bytes"]))
+    found = Statistics(str(source.path), source.format, len(source), bytes=sum(row[1] for row in source.manifest()))
     found.classes = class_counts(source)
     if found.classes and not source.multi_label and isinstance(source.labels, list):
         found.balance = _balance(list(found.classes.values()))

@@ -40,6 +40,8 @@ class Tokenizer:
     """
 
     def __init__(self, kind: str, engine: Engine) -> None:
+        engine.no_padding()  # a model's file may ask for either: a batch pads, and whoever encodes says how much
+        engine.no_truncation()
         self.kind, self._engine = kind, engine
         self.byte_lengths = _byte_lengths(kind, engine)
 
@@ -63,6 +65,25 @@ class Tokenizer:
             with _threads():
                 encoded = self._engine.encode_batch(several, add_special_tokens=False)
             yield from (np.array(one.ids, dtype=self.dtype) for one in encoded)
+
+    @property
+    def frame(self) -> int:
+        """How many special tokens `encode_whole` adds: 2 for BERT's [CLS] and [SEP]."""
+        return self._engine.num_special_tokens_to_add(False)
+
+    def encode_whole(self, texts: Iterable[str], limit: int) -> list[np.ndarray]:
+        """Texts as a model that reads each as a whole expects them: within the tokenizer's special tokens, cut to `limit` tokens with them.
+
+        Returns:
+            int64 (T,) for each; `limit` is above `frame`.
+        """
+        self._engine.enable_truncation(limit)
+        try:
+            with _threads():
+                encoded = self._engine.encode_batch(list(texts), add_special_tokens=True)
+        finally:
+            self._engine.no_truncation()
+        return [np.array(one.ids, dtype=np.int64) for one in encoded]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> str; bytes that do not make a character come out as U+FFFD."""

@@ -3,7 +3,7 @@
     liandan/<name>                                    files of this room: NAMES
     timm/<name>[.<tag>]                               timm.list_models()
     torchvision/<name>                                torchvision.models.list_models(module=torchvision.models)
-    hf/<folder>                                       a language model of transformers, on this machine
+    hf/<folder>                                       a model of transformers, on this machine
 
 Nothing here fetches: a model is built with fresh weights, and `weights.load_weights` fills it from a local file.
 Importing this package imports neither torch nor timm nor torchvision.
@@ -29,6 +29,7 @@ Builder = Callable[..., "nn.Module"]
 NAMES: dict[str, str] = {
     "liandan/lenet5": "liandan.models.lenet5:LeNet5",
     "liandan/gpt": "liandan.models.gpt:GPT",
+    "liandan/text_encoder": "liandan.models.text_encoder:TextEncoder",
     "liandan/dcgan": "liandan.models.dcgan:DCGAN",
     "liandan/bn_lenet": "liandan.models.bn_lenet:BNLeNet",
     "liandan/alexnet": "liandan.models.alexnet:AlexNet",
@@ -42,6 +43,7 @@ NAMES: dict[str, str] = {
 DEFAULTS: dict[str, dict[str, Any]] = {  # preprocessing; what is absent is measured on the data
     "liandan/lenet5": {"size": 32, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/gpt": {},
+    "liandan/text_encoder": {},
     "liandan/dcgan": {"size": 32, "channels": "auto", "mean": [0.5], "std": [0.5], "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/bn_lenet": {"size": 28, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/alexnet": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},

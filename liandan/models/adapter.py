@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -32,13 +33,14 @@ def signature() -> inspect.Signature:
     return inspect.signature(options)
 
 
-def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any]) -> nn.Module:
+def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any], fresh: Collection[str] = ()) -> nn.Module:
     """Freeze a model and put an adapter beside its linear layers, in place.
 
-    From here on `model.state_dict()` is the adapter's alone, which is what a checkpoint of it holds, and `load_state_dict` takes that.
+    From here on `model.state_dict()` is what learns alone, which is what a checkpoint of it holds, and `load_state_dict` takes that.
 
     Args:
         name: lora, or dora (Liu et al., "DoRA", 2024: direction and magnitude apart).
+        fresh: tensors that the base's weights did not fill, such as those of a new head: they learn too.
 
     Raises:
         ModelError: no such adapter, no such layers, or peft is not installed.
@@ -62,9 +64,9 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any]) -> nn.Modul
     )
     inject_adapter_in_model(config, model)
     for own, parameter in model.named_parameters():
-        parameter.requires_grad_(is_adapter(own))
-    model.register_state_dict_post_hook(_only_adapter)
-    model.register_load_state_dict_post_hook(_base_is_not_missing)
+        parameter.requires_grad_(is_adapter(own) or own in fresh)
+    model.register_state_dict_post_hook(functools.partial(_only_what_learns, fresh))
+    model.register_load_state_dict_post_hook(functools.partial(_base_is_not_missing, fresh))
     return model
 
 
@@ -85,12 +87,12 @@ def is_adapter(name: str) -> bool:
     return any(mark in f".{name}" for mark in _OURS)
 
 
-def _only_adapter(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
+def _only_what_learns(fresh: Collection[str], module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
     if any(map(is_adapter, state_dict)):  # it may have been merged since
-        for name in [n for n in state_dict if not is_adapter(n)]:
+        for name in [n for n in state_dict if not (is_adapter(n) or n in fresh)]:
             del state_dict[name]
 
 
-def _base_is_not_missing(module: nn.Module, incompatible: Any) -> None:
+def _base_is_not_missing(fresh: Collection[str], module: nn.Module, incompatible: Any) -> None:
     if any(is_adapter(name) for name, _ in module.named_parameters()):
-        incompatible.missing_keys[:] = [n for n in incompatible.missing_keys if is_adapter(n)]
+        incompatible.missing_keys[:] = [n for n in incompatible.missing_keys if is_adapter(n) or n in fresh]

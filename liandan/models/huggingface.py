@@ -1,4 +1,5 @@
-"""hf/<folder>: a causal language model of transformers, from a folder as `save_pretrained` leaves it; and the way back to one.
+"""hf/<folder>: a model of transformers, from a folder as `save_pretrained` leaves it: the causal language model that it is, or, when told
+a number of classes, what it is without its head, to classify texts with. And the way from a language model back to such a folder.
 
 Nothing is fetched, and no code of the folder is run.
 """
@@ -6,6 +7,7 @@ Nothing is fetched, and no code of the folder is run.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from liandan.models import ModelError
 from liandan.models.gpt import GPT, to_llama
+from liandan.models.text_encoder import mean_of_tokens
 
 # of a folder, besides its weights: what it takes to build the model and to write text for it
 FILES = (
@@ -58,19 +61,47 @@ class CausalLM(nn.Module):
         return out.logits[:, -1].float()
 
 
-def builder(folder: str) -> Any:
-    """The builder of the model of a folder, with fresh weights."""
+class TextClassifier(nn.Module):
+    """A model of transformers without its head, the mean of its last hidden states over the real tokens, and a linear layer.
 
-    def build() -> nn.Module:
-        from transformers import AutoModelForCausalLM
+    Args:
+        backbone: a model with `forward(input_ids, attention_mask)` that gives last_hidden_state (B, T, width).
+    """
+
+    def __init__(self, backbone: Any, num_classes: int) -> None:
+        super().__init__()
+        backbone.pooler = None  # BERT's, of the first token alone, which nothing here reads
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.config.hidden_size, num_classes)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, classes) of ids int64 (B, T), of which mask bool (B, T) says where the text is."""
+        return self.head(mean_of_tokens(self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask))
+
+    def own_name(self, name: str) -> str:
+        """The name here of a tensor in a folder's files, which may be of the model with another head ("bert.embeddings...")."""
+        name = re.sub(r"(?<=\bLayerNorm)\.gamma$", ".weight", re.sub(r"(?<=\bLayerNorm)\.beta$", ".bias", name))  # as in BERT's first files
+        return f"backbone.{name.removeprefix(f'{self.backbone.base_model_prefix}.')}"
+
+
+def builder(folder: str) -> Any:
+    """The builder of the model of a folder, with fresh weights: a CausalLM, or a TextClassifier when it is told `num_classes`."""
+
+    def build(num_classes: int | None = None) -> nn.Module:
+        from transformers import AutoModel, AutoModelForCausalLM
 
         config = read_config(Path(folder))
         config.use_cache = False
+        if num_classes is not None and config.is_encoder_decoder:
+            raise ModelError(f"hf/{folder}: {config.model_type} reads and writes; to classify texts take one that reads, such as BERT")
+        kind = AutoModelForCausalLM if num_classes is None else AutoModel
         try:
-            inner = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False)
+            inner = kind.from_config(config, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, ImportError, AttributeError) as error:
             raise ModelError(f"hf/{folder}: transformers cannot build it: {str(error).splitlines()[0]}") from error
-        return CausalLM(inner, int(getattr(config, "max_position_embeddings", None) or 1 << 20))
+        if num_classes is None:
+            return CausalLM(inner, int(getattr(config, "max_position_embeddings", None) or 1 << 20))
+        return TextClassifier(inner, num_classes)
 
     return build
 
@@ -113,7 +144,8 @@ def read_config(folder: Path) -> Any:
 
 
 def defaults(folder: Path) -> dict[str, Any]:
-    """The model's own tokenizer (as liandan.data.tokenizer keeps it), chat template, special tokens and tokens that end an answer."""
+    """The model's own tokenizer (as liandan.data.tokenizer keeps it), chat template, special tokens, tokens that end an answer, and the
+    most tokens it can see (None: it does not say)."""
     tokenizer = _json(folder / "tokenizer.json")
     if tokenizer is None:
         raise ModelError(f"hf/{folder}: expected tokenizer.json, found none; AutoTokenizer's save_pretrained writes it")
@@ -127,11 +159,14 @@ def defaults(folder: Path) -> dict[str, Any]:
     names = {token["id"]: token["content"] for token in tokenizer.get("added_tokens", [])}
     ends = [(_json(folder / file) or {}).get("eos_token_id") for file in ("generation_config.json", "config.json")]
     ids = [i for end in ends for i in (end if isinstance(end, list) else [end]) if i is not None]
+    said = (told.get("model_max_length"), (_json(folder / "config.json") or {}).get("max_position_embeddings"))
+    lengths = [int(length) for length in said if isinstance(length, int | float)]  # of a tokenizer it may be 1e30, which is none
     return {
         "tokenizer": {"kind": "model", "tokenizer": tokenizer},
         "chat_template": template,
         "special_tokens": special,
         "stops": sorted({names[i] for i in ids if i in names}),
+        "context": min(lengths, default=None),
     }
 
 

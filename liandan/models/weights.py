@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,11 @@ class Report:
     classes: tuple[int, int] | None = None  # of a reinitialized head: in the file, in the model
     family: str | None = None  # whose names were translated
 
+    @property
+    def fresh(self) -> list[str]:
+        """Tensors of the model that the file did not fill."""
+        return self.missing + self.reinitialized
+
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded" + (f" ({self.family})" if self.family else "")]
         if self.classes:
@@ -45,7 +50,7 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     Names of other programs are translated where `translate` knows them.
 
     Args:
-        model: changed in place; on an error, not at all.
+        model: changed in place; on an error, not at all. Its `own_name`, if it has one, is given the names it does not know.
         path: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar holding a state_dict, bare or under one of WRAPPERS; PREFIXES are dropped.
         skip_head: a classifier of another number of classes keeps its initialization and is reported; False: it is an error.
 
@@ -55,7 +60,7 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     """
     path = Path(path)
     own = model.state_dict()
-    original = _unprefixed(read_weights(path), own, path)
+    original = _renamed(read_weights(path), own, path, getattr(model, "own_name", str))
     found, family = _translated(original, model, own, path)
     heads = tuple(f"{name}." for name in classifiers(model))
     # Counters and tables of indices are no weights: a model has made its own.
@@ -130,12 +135,13 @@ def _fits(found: Mapping[str, Tensor]) -> str:
     return f"The file fits {' and '.join(names)} with default arguments; set `model.name`." if names else ""
 
 
-def _unprefixed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _renamed(found: dict[str, Tensor], own: Mapping[str, Tensor], path: Path, own_name: Callable[[str], str]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for full, tensor in found.items():
         name = full
         while name not in own and name.startswith(PREFIXES):  # a model may have a module of that name
             name = name.partition(".")[2]
+        name = own_name(name) if name not in own and own_name(name) in own else name
         if name in renamed:
             raise WeightsError(f"{path}: {name} is there twice, with and without {' or '.join(PREFIXES)}; save one model a file")
         renamed[name] = tensor

@@ -25,7 +25,7 @@ from liandan.data.stats import class_counts
 from liandan.models import adapter
 from liandan.models.depth import depths
 from liandan.models.freeze import Frozen, freeze, thaw
-from liandan.models.weights import load_weights
+from liandan.models.weights import Report, load_weights
 from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
 from liandan.runtime import weights
@@ -288,13 +288,13 @@ def assemble(
     for text in task.notices():
         note(text)
     model = build_model(recipe, task)
+    report = load_weights(model, initial) if initial is not None else Report()
     if initial is not None:
-        report = load_weights(model, initial)
         note(str(report))
     if recipe.model.freeze and recipe.model.weights == "none":
         parts = ", ".join(recipe.model.freeze)
         note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
-    model = adapted(recipe, model)
+    model = adapted(recipe, model, report)
     recipe = resolve(recipe, model, device, note)
     frozen = freeze(model, recipe.model.freeze)
     for module in task.frozen_modules(model):
@@ -385,13 +385,17 @@ def build_model(recipe: Recipe, task: Task) -> nn.Module:
         return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
 
 
-def adapted(recipe: Recipe, model: nn.Module) -> nn.Module:
-    """The model with the recipe's adapter, if it has one, whose initial weights are drawn from the seed alone."""
+def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
+    """The model with the recipe's adapter, if it has one, whose initial weights are drawn from the seed alone.
+
+    Args:
+        loaded: what became of the model's own weights.
+    """
     if recipe.model.adapter is None:
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
-        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments)
+        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, loaded.fresh)
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:

@@ -18,7 +18,7 @@ from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
 from liandan.data.video import frames, is_video
 from liandan.models import adapter, huggingface
-from liandan.models.weights import load_weights
+from liandan.models.weights import Report, load_weights
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
@@ -174,9 +174,8 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     model = assemble.build_model(recipe, task)
     if recipe.model.adapter is not None:
         initial = weights.find(recipe)
-        if initial is not None:
-            load_weights(model, initial)
-        model = assemble.adapted(recipe, model)
+        report = load_weights(model, initial) if initial is not None else Report()
+        model = assemble.adapted(recipe, model, report)
     pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
     folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
     if folder is None or store.verify(folder) is not None:

@@ -15,6 +15,7 @@ TASKS = {
     "multi_head": "liandan.tasks.multi_head:MultiHead",
     "language_model": "liandan.tasks.language_model:LanguageModel",
     "sft": "liandan.tasks.sft:SFT",
+    "text_classification": "liandan.tasks.text_classification:TextClassification",
     "gan": "liandan.tasks.gan:Gan",
 }
 

@@ -128,7 +128,7 @@ class ImageClassification(Task):
         return {"loss": float(of_labels(batch, lambda label: weights[label]).sum())}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        logits = model(batch["image"])
+        logits = self.forward(model, batch)["logits"]
         wide = logits if logits.dtype == torch.float64 else logits.float()
         total = of_labels(batch, lambda label: self.each(wide, label, batch.get("taught"))).sum()
         predicted = logits.detach().argmax(1)

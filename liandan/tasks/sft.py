@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from liandan.data.conversations import SUFFIXES, looks_like_conversations, read_conversations
+from liandan.data.conversations import looks_like_conversations, read_conversations
+from liandan.data.rows import SUFFIXES
 from liandan.models import sampling
 from liandan.models.sampling import GREEDY, Sampling
 from liandan.tasks import text_metrics

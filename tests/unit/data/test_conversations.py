@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from liandan.data.check import check
 from liandan.data.conversations import Message, conversation, read_conversations
 from liandan.data.errors import DataError
 from liandan.data.readers import detect_format, read
@@ -125,3 +126,13 @@ def test_a_file_that_is_not_what_it_is_called(tmp_path: Path, name: str, content
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read(tmp_path / name, "conversations")
+
+
+def test_check_tells_copies_and_lengths(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "一二三", "completion": "四"}, {"prompt": "一二", "completion": "三四五"}, {"prompt": "一二三", "completion": "四"},
+    ]  # fmt: skip
+    report = check(read(write(tmp_path / "問答.jsonl", rows)))
+    assert report.count == 3 and report.text == {"shortest": 4, "median": 4, "95%": 4, "longest": 5}
+    assert report.duplicates == [["問答.jsonl:1", "問答.jsonl:3"]] and not report.faults
+    assert report.notes == ["1 conversations occur more than once: a held-out copy of a training sample flatters the validation"]

@@ -1,0 +1,157 @@
+"""Texts with a class each -> tokens, a mask and a label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from liandan.data import tokenizer as tokenizers
+from liandan.data.errors import DataError, Unreadable
+from liandan.data.labeled_text import LabeledText
+from liandan.data.protocols import Batch, Sample
+from liandan.data.text import read_text
+from liandan.data.tokenizer import Tokenizer
+
+
+class LabeledTextPipeline:
+    """From texts to token sequences, the same for training, evaluation and prediction.
+
+    Attributes:
+        tokenizer: the model's own, or one trained on the training split.
+        context: most tokens of a sequence, special ones included; a longer text is cut there.
+    """
+
+    kind = "labeled_text"
+
+    def __init__(self, tokenizer: Tokenizer, context: int) -> None:
+        if context <= tokenizer.frame:
+            raise DataError(f"data.text.context: expected more than the tokenizer's {tokenizer.frame} special tokens, got {context}")
+        self.tokenizer, self.context = tokenizer, context
+
+    @classmethod
+    def fit(
+        cls,
+        source: LabeledText,
+        *,
+        transforms: Mapping[str, Any] | None = None,
+        text: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        cache_limit: int = 0,
+    ) -> LabeledTextPipeline:
+        """The model's tokenizer where it has one, else one trained on `source`.
+
+        Args:
+            source: the training split.
+            text: {"tokenizer": auto, bpe or characters; "vocab_size": int; "context": int}.
+            defaults: of the model, see `models.defaults`: {"tokenizer": JSON, "context": most tokens it can see, or None}.
+            transforms, cache_limit: not used.
+
+        Raises:
+            DataError: other data than labeled text, an unknown tokenizer, or a context that the model does not have.
+        """
+        if not isinstance(source, LabeledText):
+            raise DataError(f"{source.path}: expected texts with a label each, found {source.format}; another task, or other data")
+        asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, **(text or {})}
+        own, context = defaults or {}, int(asked["context"])
+        if own.get("context") and context > own["context"]:
+            raise DataError(f"data.text.context: the model sees at most {own['context']} tokens, got {context}")
+        if asked["tokenizer"] == "auto" and own.get("tokenizer"):
+            return cls(Tokenizer.from_json(own["tokenizer"]), context)
+        kind = "bpe" if asked["tokenizer"] == "auto" else str(asked["tokenizer"])
+        return cls(tokenizers.train(source.texts, kind, int(asked["vocab_size"])), context)
+
+    def samples(self, source: LabeledText, training: bool) -> LabeledTextSamples:
+        """The sequences of a split, encoded once; raises DataError, with its place, for a text that leaves no token."""
+        return LabeledTextSamples(source, self.tokenizer.encode_whole(source.texts, self.context))
+
+    def example(self, prompt: str) -> Sample:
+        """{"ids": int64 (T,)} of a text, or of the .txt file of that name; `collate` makes the batch.
+
+        Raises:
+            Unreadable: there is no text in it, or nothing that the tokenizer leaves.
+        """
+        said = _text(prompt).strip()
+        (ids,) = self.tokenizer.encode_whole([said], self.context)
+        if not said or not len(ids):
+            raise Unreadable(prompt, "expected a text, there is nothing to read in it")
+        return {"ids": torch.from_numpy(ids)}
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """See `collate`."""
+        return collate(samples)
+
+    def describe(self) -> dict[str, Any]:
+        """What a model must be told: {"vocab_size": n, "context": c}."""
+        return {"vocab_size": self.tokenizer.vocab_size, "context": self.context}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "context": self.context, "tokenizer": self.tokenizer.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], cache_limit: int = 0) -> LabeledTextPipeline:
+        """The pipeline `to_json` described."""
+        return cls(Tokenizer.from_json(values["tokenizer"]), int(values["context"]))
+
+
+def _text(prompt: str) -> str:
+    if not (prompt.lower().endswith(".txt") and os.path.isfile(prompt)):
+        return prompt
+    try:
+        return "".join(read_text(Path(prompt)).pieces())
+    except DataError as error:
+        raise Unreadable(prompt, "expected a text, the file is empty") from error
+
+
+class LabeledTextSamples:
+    """Texts as token sequences. Nothing is random, so keys change nothing."""
+
+    resident = True
+
+    def __init__(self, source: LabeledText, encoded: list[np.ndarray]) -> None:
+        empty = next((i for i, ids in enumerate(encoded) if not len(ids)), None)
+        if empty is not None:
+            raise DataError(f"{source.name(empty)}: the tokenizer leaves nothing of {source.text(empty)!r:.40}; remove it")
+        self.source, self._encoded = source, encoded
+
+    @property
+    def nbytes(self) -> int:
+        return sum(ids.nbytes for ids in self._encoded)
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def sample(self, index: int, key: int | None = None) -> Sample:
+        """{"ids": int64 (T,), "label": int}."""
+        return {"ids": torch.from_numpy(self._encoded[index]), "label": self.source.target(index)}
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """See `collate`."""
+        return collate(samples)
+
+    def batch(self, indices: np.ndarray, keys: np.ndarray | None = None) -> Batch:
+        """See protocols.Samples.batch."""
+        return collate([self.sample(int(i)) for i in indices])
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Token sequences -> a batch.
+
+    Returns:
+        ids: int64 (B, T), padded with 0 at the end to the longest.
+        mask: bool (B, T), whether a token is the text's.
+        label: int64 (B,), where the samples have one.
+    """
+    length = torch.tensor([len(sample["ids"]) for sample in samples], dtype=torch.int64)
+    ids = torch.nn.utils.rnn.pad_sequence([sample["ids"] for sample in samples], batch_first=True)
+    batch = {"ids": ids, "mask": torch.arange(ids.shape[1])[None] < length[:, None]}
+    if "label" in samples[0]:
+        batch["label"] = torch.tensor([sample["label"] for sample in samples], dtype=torch.int64)
+    return batch
