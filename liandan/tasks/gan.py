@@ -94,7 +94,7 @@ class Gan(Task):
         keys = torch.tensor([mix(*text.encode()) for text in inputs])
         return [{"seed": s, **p} for s, p in zip(inputs, self.decode(self._draw(model, keys, world)), strict=True)]
 
-    def show(self, model: Any, pipeline: Any, seed: int, world: World) -> dict[str, str | bytes]:
+    def show(self, model: Any, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         from torchvision.transforms.functional import to_pil_image
         from torchvision.utils import make_grid
 

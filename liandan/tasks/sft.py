@@ -70,9 +70,9 @@ class SFT(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         logits = model(batch["ids"])
-        right = ((logits.detach().argmax(-1) == batch["target"]) & (batch["target"] != _NOTHING)).sum()
-        learned = float((batch["target"] != _NOTHING).sum())
-        return {"loss": (next_token(logits, batch["target"]) * batch["weights"]).sum()}, {"token_accuracy": (right, learned)}
+        learned = batch["target"] != _NOTHING
+        right = ((logits.detach().argmax(-1) == batch["target"]) & learned).sum()
+        return {"loss": (next_token(logits, batch["target"]) * batch["weights"]).sum()}, {"token_accuracy": (right, learned.sum())}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}

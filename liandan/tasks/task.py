@@ -16,7 +16,7 @@ TARGETS = {"one": "one class for each image", "several": "any number of classes 
 Batch = dict[str, Any]
 Row = dict[str, Any]
 Sums = dict[str, Tensor]
-Logs = dict[str, tuple[Tensor, float]]
+Logs = dict[str, tuple[Tensor, float | Tensor]]
 
 
 class World(Protocol):

@@ -118,7 +118,7 @@ def test_bpe_learns_pairs_and_keeps_its_size(tmp_path: Path) -> None:
     known = tokenizers.train([POEMS] * 20, "bpe", 300)
     assert known.vocab_size == 300 and len(known.encode(POEMS)) < 0.75 * len(POEMS.encode())
     assert tokenizers.train(["ab"], "bpe", 4096).vocab_size < 300
-    with pytest.raises(DataError, match="at least 256"):
+    with pytest.raises(DataError, match="at least 258"):
         tokenizers.train([POEMS], "bpe", 255)
     with pytest.raises(DataError, match='did you mean "characters"'):
         tokenizers.train([POEMS], "character")
@@ -126,7 +126,7 @@ def test_bpe_learns_pairs_and_keeps_its_size(tmp_path: Path) -> None:
 
 def test_characters_are_those_of_the_training_text() -> None:
     known = tokenizers.train([POEMS], "characters")
-    assert known.vocab_size == 256 + len(set(POEMS))
+    assert known.vocab_size == 256 + len(set(POEMS)) + len(tokenizers.RESERVED)
     assert len(known.encode("明月光")) == 3 and len(known.encode("鑫")) == 3 and known.encode("鑫").max() < 256
 
 

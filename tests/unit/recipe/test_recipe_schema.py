@@ -28,7 +28,7 @@ def test_defaults():
     assert recipe.data.train.path == "photos/" and recipe.data.train.format is None
     assert recipe.data.val.model_dump() == {"hold_out": 0.2, "stratify": True}
     assert (recipe.data.transforms.train, recipe.data.transforms.eval) == ("auto", "auto")
-    assert recipe.data.text.model_dump() == {"tokenizer": "bpe", "vocab_size": 4096, "context": 128}
+    assert recipe.data.text.model_dump() == {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto"}
     assert (recipe.data.workers, recipe.data.unreadable, recipe.data.max_unreadable, recipe.data.worker_timeout) == (
         "auto",
         "skip",
@@ -136,7 +136,7 @@ BAD = [
     ("model", "lenet"),
     ("model.freeze", "backbone"),
     ("model.freeze", [1]),
-    ("model.adapter", {"name": "lora"}),
+    ("model.adapter", 8),
     ("optimizer", "sgd"),
     ("schedule.warmup", 3),
     ("schedule.warmup", {}),
