@@ -226,7 +226,11 @@ class _Awaiting:
             _Awaiting._torchs = current
             signal.signal(signal.SIGCHLD, _Awaiting._handle)
         _Awaiting._here = True
-        _Awaiting._handle(signal.SIGCHLD, None)  # one that has died since the last batch
+        try:
+            _Awaiting._handle(signal.SIGCHLD, None)  # one that has died since the last batch
+        except BaseException:
+            _Awaiting._here = False  # nobody leaves what was not entered: the end of the other workers would raise as well
+            raise
         if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # the only such timer there is; whoever has set it keeps it
             self.former = signal.signal(signal.SIGALRM, self._late)
             signal.setitimer(signal.ITIMER_REAL, self.timeout)

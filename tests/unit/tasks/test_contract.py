@@ -40,7 +40,7 @@ def turns(task: str, batches: list[dict[str, Any]]) -> list[list[dict[str, Any]]
         out.append(turn.batches)
         for one in turn.batches:
             _, logs = made.task.loss(made.model, one)
-            turn.logs |= {name: float(total) / count for name, (total, count) in logs.items()}
+            turn.logs |= {name: float(total) / float(count) for name, (total, count) in logs.items()}
     return out
 
 
@@ -94,7 +94,7 @@ def test_every_parameter_learns_in_some_turn(task: str) -> None:
         made.model.zero_grad(set_to_none=True)
         sums, logs = made.task.loss(made.model, turn.batches[0])
         sum(sums.values()).backward()  # pyright: ignore[reportAttributeAccessIssue]
-        turn.logs |= {name: float(total) / count for name, (total, count) in logs.items()}
+        turn.logs |= {name: float(total) / float(count) for name, (total, count) in logs.items()}
         moved |= {n for n, p in made.named if n.startswith(turn.learns) and p.grad is not None and bool(p.grad.abs().sum() > 0)}
     made.model.zero_grad(set_to_none=True)
     assert moved == {name for name, _ in made.named}
