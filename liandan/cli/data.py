@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from liandan.cli.output import JSON, QUIET, chinese, error, result, say, table
+from liandan.cli.output import JSON, QUIET, error, result, say, table
+from liandan.doctor.show import language
 
 if TYPE_CHECKING:
     from liandan.data.check import Report
@@ -250,9 +251,10 @@ def catalogue(kind: str, as_json: bool) -> None:
             ]
         )
         return
-    titles = ("名称", "MB", "选项", "许可", "内容") if chinese() else ("name", "MB", "options", "license", "what")
+    chinese = language() == "zh"
+    titles = ("名称", "MB", "选项", "许可", "内容") if chinese else ("name", "MB", "options", "license", "what")
     cells = (
-        (entry.name, f"{entry.size / 1e6:.1f}", " ".join(entry.options), entry.license, entry.chinese if chinese() else entry.english)
+        (entry.name, f"{entry.size / 1e6:.1f}", " ".join(entry.options), entry.license, entry.chinese if chinese else entry.english)
         for entry in entries
     )
     table([dict(zip(titles, row, strict=True)) for row in cells], list(titles))

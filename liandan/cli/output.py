@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 from typing import Any
 
@@ -13,12 +12,6 @@ import typer
 
 QUIET = typer.Option(False, "--quiet", help="Only results and errors.")
 JSON = typer.Option(False, "--json", help="Standard output is JSON alone.")
-
-
-def chinese() -> bool:
-    """Whether the person reads Chinese, by the locale: LC_ALL, else LC_MESSAGES, else LANG."""
-    told = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return next(filter(None, told), "").lower().startswith("zh")
 
 
 def say(text: str) -> None:

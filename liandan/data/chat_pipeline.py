@@ -57,12 +57,8 @@ class ChatPipeline:
         asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto", **(text or {})}
         own = defaults or {}
         special = dict(own.get("special_tokens") or {})
-        if asked["tokenizer"] == "auto" and own.get("tokenizer"):
-            tokenizer = Tokenizer.from_json(own["tokenizer"])
-        else:
-            kind = "bpe" if asked["tokenizer"] == "auto" else str(asked["tokenizer"])
-            pieces = (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
-            tokenizer = tokenizers.train(pieces, kind, int(asked["vocab_size"]))
+        pieces = (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
+        tokenizer = tokenizers.choose(pieces, asked, own.get("tokenizer"))
         if asked["template"] == "auto":
             jinja = own.get("chat_template") or TEMPLATES["chatml"]
         elif asked["template"] in TEMPLATES:

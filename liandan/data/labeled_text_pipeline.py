@@ -60,10 +60,7 @@ class LabeledTextPipeline:
         own, context = defaults or {}, int(asked["context"])
         if own.get("context") and context > own["context"]:
             raise DataError(f"data.text.context: the model sees at most {own['context']} tokens, got {context}")
-        if asked["tokenizer"] == "auto" and own.get("tokenizer"):
-            return cls(Tokenizer.from_json(own["tokenizer"]), context)
-        kind = "bpe" if asked["tokenizer"] == "auto" else str(asked["tokenizer"])
-        return cls(tokenizers.train(source.texts, kind, int(asked["vocab_size"])), context)
+        return cls(tokenizers.choose(source.texts, asked, own.get("tokenizer")), context)
 
     def samples(self, source: LabeledText, training: bool) -> LabeledTextSamples:
         """The sequences of a split, encoded once; raises DataError, with its place, for a text that leaves no token."""

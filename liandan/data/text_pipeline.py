@@ -65,12 +65,7 @@ class TextPipeline:
         context = int(asked["context"])
         if isinstance(source, TokenSource):
             return cls(None, source.vocab_size, context)
-        own = (defaults or {}).get("tokenizer")
-        if asked["tokenizer"] == "auto" and own:
-            known = Tokenizer.from_json(own)
-        else:
-            kind = "bpe" if asked["tokenizer"] == "auto" else str(asked["tokenizer"])
-            known = tokenizers.train(source.pieces(), kind, int(asked["vocab_size"]))
+        known = tokenizers.choose(source.pieces(), asked, (defaults or {}).get("tokenizer"))
         return cls(known, known.vocab_size, context)
 
     def samples(self, source: TextSource | TokenSource, training: bool) -> WindowSamples:

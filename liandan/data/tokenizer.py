@@ -122,6 +122,21 @@ class Tokenizer:
         return cls(values["kind"], Engine.from_str(json.dumps(values["tokenizer"])))
 
 
+def choose(pieces: Iterable[str], text: Mapping[str, Any], own: Mapping[str, Any] | None) -> Tokenizer:
+    """The model's own tokenizer where it has one and the recipe says auto, else one trained on `pieces`, the training text.
+
+    Args:
+        text: {"tokenizer": auto, bpe or characters; "vocab_size": int}; auto without a model's own is bpe.
+        own: what `to_json` gave, or None.
+
+    Raises:
+        DataError: see `train`.
+    """
+    if text["tokenizer"] == "auto" and own:
+        return Tokenizer.from_json(own)
+    return train(pieces, "bpe" if text["tokenizer"] == "auto" else str(text["tokenizer"]), int(text["vocab_size"]))
+
+
 def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> Tokenizer:
     """Train a tokenizer; the same text gives the same tokenizer.
 

@@ -22,6 +22,7 @@ from liandan.data.readers import read
 from liandan.data.sampling import SAMPLINGS, Sampling
 from liandan.data.split import hold_out
 from liandan.data.stats import class_counts
+from liandan.doctor.cpu import memory
 from liandan.models import adapter
 from liandan.models.depth import depths
 from liandan.models.freeze import Frozen, freeze, thaw
@@ -38,6 +39,7 @@ from liandan.tasks.task import TARGETS
 _INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
 _COMPILE_STEPS = 2000  # below this many steps torch.compile does not earn its minutes back
 _CATALOGUE = "source:"  # a data path that names an entry of `liandan data list`
+_SOME_MEMORY = 4 << 30  # bytes, where the system does not tell
 _CACHE_SHARE = 0.25  # of the memory available, for decoded images
 
 
@@ -467,13 +469,7 @@ def make_loader(recipe: Recipe, samples: Samples, device: Device, sampling: Samp
 
 def available_memory() -> int:
     """Memory that can still be used, in bytes."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 4 << 30
+    return memory()["available"] or _SOME_MEMORY
 
 
 def find_device(recipe: Recipe) -> Device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from liandan.data.conversations import Message, conversation, read_conversations
 from liandan.data.errors import DataError
 from liandan.data.readers import detect_format, read
 from liandan.data.split import hold_out, restore
+from tests.unit.data.tables import write
 
 ASKED, ANSWERED = "白日依山盡的下一句？", "黃河入海流。"
 SAME = [Message("user", ASKED), Message("assistant", ANSWERED)]
@@ -76,24 +76,6 @@ def test_all_bad_rows_are_told_with_their_lines(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "25 of 26 rows are no conversations" in text and "問答.jsonl:3:" in text and "and 5 more" in text
     assert text.endswith('a row looks like {"prompt": "question", "completion": "answer"}')
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    if path.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
-        with path.open("w", encoding="utf-8-sig", newline="") as file:  # as Excel writes it
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".jsonl":
-        path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    else:
-        path.write_text(json.dumps(rows), encoding="utf-8-sig")
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet"])

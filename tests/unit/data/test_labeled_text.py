@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,9 @@ from liandan.data.labeled_text_pipeline import LabeledTextPipeline
 from liandan.data.readers import detect_format, read
 from liandan.data.split import hold_out, restore
 from liandan.data.stats import statistics
+from tests.unit.data.tables import write
 
 ROWS = [{"text": f"第{i}条，\n有逗号", "label": "差评" if i % 3 else "好评"} for i in range(12)]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    if path.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
-        with path.open("w", encoding="utf-8-sig", newline="") as file:  # as Excel writes it
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".jsonl":
-        path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    else:
-        path.write_text(json.dumps(rows), encoding="utf-8")
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet"])
