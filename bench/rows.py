@@ -65,6 +65,15 @@ ROWS: dict[str, Benchmark] = {
         "checkpoint an epoch. Memory is what is resident of the process and of its workers, added (what they share counts in each), "
         "read at the end of each epoch.",
     ),
+    "serve": Benchmark(
+        "bench.serve",
+        "A server under 32 clients",
+        "timm's EfficientNet-Lite0 at 224 pixels (random weights, 8 classes) behind `liandan serve` and behind LitServe "
+        "(bench/peers/litserve.py), which opens the same run, so that model and preprocessing are the same; batches of at most 16 after at "
+        "most 2 ms on both sides. 32 clients on kept connections (bench/clients.py) each send one JPEG as base64 and wait for its answer. "
+        "The run alone is a loop over the same files in batches of 16 in one process, without HTTP; its decoding counts on all sides. Fresh "
+        "processes in turn.",
+    ),
     "scale": Benchmark(
         "bench.scale",
         "A thousand million samples",

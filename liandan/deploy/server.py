@@ -26,7 +26,7 @@ import prometheus_client as prometheus
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -104,7 +104,7 @@ async def ready(request: Request) -> Any:
     return {"status": "ready"}
 
 
-@router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+@router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Counters and gauges for Prometheus."""
     return Response(prometheus.generate_latest(request.app.state.metrics.registry), media_type=prometheus.CONTENT_TYPE_LATEST)
