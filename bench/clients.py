@@ -20,8 +20,8 @@ async def client(port: int, bodies: list[bytes], first: int, ends: float, times:
     while (began := time.perf_counter()) < ends:
         body = bodies[turn % len(bodies)]
         turn += 1
-        head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        fields = f"Host: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(b"POST /v1/predict HTTP/1.1\r\n" + fields.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))

@@ -71,7 +71,7 @@ ROWS: dict[str, Benchmark] = {
         "timm's EfficientNet-Lite0 at 224 pixels (random weights, 8 classes) behind `liandan serve` and behind LitServe "
         "(bench/peers/litserve.py), which opens the same run, so that model and preprocessing are the same; batches of at most 16 after at "
         "most 2 ms on both sides. 32 clients on kept connections (bench/clients.py) each send one JPEG as base64 and wait for its answer. "
-        "The run alone is a loop over the same files in batches of 16 in one process, without HTTP; its decoding counts on all sides. Fresh "
+        "The run alone is a loop over the same files in batches of 16 in one process, without HTTP; decoding counts on all sides. Fresh "
         "processes in turn.",
     ),
     "scale": Benchmark(

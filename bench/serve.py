@@ -68,7 +68,9 @@ def _result(found: dict[str, list[dict[str, Any]]]) -> Result:
     top = {name: max(values) for name, values in rates.items()}
     best = {name: max(results, key=lambda result: result["rate"]) for name, results in found.items()}
     share = top["liandan"] / top["alone"]
-    told = {name: f"{top[name]:.1f} images/s, p50 {best[name]['p50']:.0f} ms, p99 {best[name]['p99']:.0f} ms" for name in ("liandan", "LitServe")}
+    told = {
+        name: f"{top[name]:.1f} images/s, p50 {best[name]['p50']:.0f} ms, p99 {best[name]['p99']:.0f} ms" for name in ("liandan", "LitServe")
+    }
     what = f"{_CLIENTS} clients, one image a request"
     lines = [
         Line(
@@ -117,9 +119,9 @@ def _served(command: Any, ready: str, bodies: Path, seconds: float, folder: Path
 def _running(arguments: Sequence[str], folder: Path) -> Iterator[None]:
     """A process with all that it starts, which ends with the block."""
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=folder, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
-        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, *arguments]
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
         yield
     finally:
