@@ -189,6 +189,7 @@ def serve(layout: Layout, settings: Settings, say: Callable[[str], None]) -> int
     app = create_app(settings, backend)
     limits = Limits(app, settings, log, app.state.metrics.observe)
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], force=True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a form that is none the client is told
     server = uvicorn.Server(uvicorn.Config(
         limits, http=partial(Impatient, patience=settings.patience), ws="none", lifespan="on", log_config=None, access_log=False,
         proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=max(1, round(settings.drain)),
