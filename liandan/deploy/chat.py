@@ -39,9 +39,8 @@ class Chat:
         prompt = self.run.pipeline.prompt(asked).tolist()
         keys = [mix(self.seed, len(asked))]
         told = ""
-        for piece in self.task.write(
-            self.run.model, self.run.pipeline, [prompt], self.run.device, self.how, keys, self.limit, self.stops
-        ):
+        run = self.run
+        for piece in self.task.write(run.writer, run.pipeline, [prompt], run.device, self.how, keys, self.limit, self.stops):
             told += piece.text
             yield piece.text
         self.messages = [*asked, {"role": "assistant", "content": told}]

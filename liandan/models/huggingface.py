@@ -128,6 +128,29 @@ def builder(folder: str) -> Any:
     return build
 
 
+def as_gpt(model: CausalLM) -> GPT | None:
+    """The same network as a liandan/gpt that shares its tensors; None where it is no plain Llama or has an adapter beside its weights."""
+    config = model._inner[0].config
+    if config.model_type != "llama" or config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
+        return None
+    rope = config.rope_parameters
+    if rope["rope_type"] != "default" or config.head_dim * config.num_attention_heads != config.hidden_size:
+        return None
+    with torch.device("meta"):
+        gpt = GPT(
+            config.vocab_size, config.max_position_embeddings, config.num_hidden_layers, config.num_attention_heads,
+            config.num_key_value_heads, config.hidden_size, config.intermediate_size, rope_base=rope["rope_theta"],
+            tied=config.tie_word_embeddings, norm_eps=config.rms_norm_eps,
+        )  # fmt: skip
+    own = gpt.state_dict()
+    renamed, _ = to_llama(own, gpt.config)
+    theirs = model.state_dict()
+    if not renamed.keys() <= theirs.keys():
+        return None
+    gpt.load_state_dict({name: theirs[there] for name, there in zip(own, renamed, strict=True)}, assign=True)
+    return gpt.train(model.training)
+
+
 def to_transformers(model: nn.Module) -> Any:
     """A language model as transformers' own module, with the same weights; its `save_pretrained` writes the folder.
 

@@ -16,7 +16,7 @@ from liandan.models.sampling import GREEDY, Sampling
 from liandan.models.writing import Piece
 from liandan.randomness import mix
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
-from liandan.tasks.writing import write
+from liandan.tasks.writing import write, writer
 
 _SHOWN = 4  # samples written at every evaluation
 _NEW_TOKENS = 64
@@ -141,7 +141,7 @@ class LanguageModel(Task):
 
     def _continued(self, model: Any, pipeline: Any, prompts: list[list[int]], keys: list[int], world: World) -> list[str]:
         texts = [""] * len(prompts)
-        for piece in self.write(model, pipeline, prompts, world, Sampling(_TEMPERATURE), keys):
+        for piece in self.write(writer(model, world), pipeline, prompts, world, Sampling(_TEMPERATURE), keys):
             texts[piece.sequence] += piece.text
         return texts
 

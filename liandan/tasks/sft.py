@@ -17,7 +17,7 @@ from liandan.models.writing import Piece
 from liandan.tasks import text_metrics
 from liandan.tasks.language_model import balance_count, balance_of, next_token, predicted
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
-from liandan.tasks.writing import write
+from liandan.tasks.writing import write, writer
 
 _NOTHING = -100  # a target that is given or is padding
 _NEW_TOKENS = 128
@@ -100,7 +100,8 @@ class SFT(Task):
 
     def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
         """Each question and its answer, the most likely token at each place."""
-        return [{"prompt": prompt, "text": self.written(model, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
+        fast = writer(model, world)
+        return [{"prompt": prompt, "text": self.written(fast, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         """The same questions of the validation split, each with the expected answer and the model's own."""
@@ -122,10 +123,11 @@ class SFT(Task):
 
     def answered(self, model: nn.Module, pipeline: Any, samples: Any, world: World, count: int, limit: int) -> Iterator[dict[str, str]]:
         """{"name", "question", "expected", "answer"} of the last turn of the first `count` conversations, what came before it given."""
+        fast = writer(model, world)
         for i in range(count):
             *given, expected = samples.source.messages(i)
             prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
-            made = self.written(model, pipeline, prompt.tolist(), world, limit)
+            made = self.written(fast, pipeline, prompt.tolist(), world, limit)
             yield {"name": samples.name(i), "question": given[-1].content, "expected": expected.content, "answer": made}
 
     def written(self, model: Any, pipeline: Any, prompt: list[int], world: World, limit: int = _NEW_TOKENS) -> str:

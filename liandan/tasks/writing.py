@@ -8,11 +8,20 @@ from typing import Any
 import torch
 
 from liandan.models import sampling, writing
+from liandan.models.decoder import decoder
 from liandan.models.sampling import GREEDY, Sampling
 from liandan.models.writing import Piece
 from liandan.tasks.task import World
 
 _BEFORE = 8  # tokens of a prompt that decide how the next is written: more than a character has bytes
+
+
+def writer(model: Any, world: World) -> Any:
+    """The model as it is now, made to write with in the run's precision; what `write` takes. Worth while from a sentence on."""
+    some = next(model.parameters())
+    with world.autocast():
+        half = torch.get_autocast_dtype(some.device.type) if torch.is_autocast_enabled(some.device.type) else some.dtype
+    return decoder(model, half)
 
 
 def write(

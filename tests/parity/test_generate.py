@@ -9,6 +9,7 @@ import torch
 
 from liandan import models
 from liandan.models.beam_search import beam_search
+from liandan.models.decoder import Decoder, decoder
 from liandan.models.gpt import GPT, to_llama
 from liandan.models.sampling import GREEDY, Sampling, generate
 from liandan.models.weights import load_weights
@@ -31,15 +32,17 @@ def llama() -> Any:
     return made
 
 
-@pytest.fixture(scope="module", params=["liandan/gpt", "hf/"])
+@pytest.fixture(scope="module", params=["liandan/gpt", "hf/", "decoder"])
 def ours(request: pytest.FixtureRequest, llama: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The same model twice: as our own network, and through the folder that transformers writes."""
-    if request.param == "hf/":
+    """The same model three times: as our own network, through the folder that transformers writes, and what writes of that."""
+    if request.param != "liandan/gpt":
         place = tmp_path_factory.mktemp("模型")
         llama.save_pretrained(place)
         made = models.build(f"hf/{place}").eval()
         load_weights(made, place)
-        return made
+        found = made if request.param == "hf/" else decoder(made, torch.float32)
+        assert isinstance(found, Decoder) == (request.param == "decoder")
+        return found
     gpt = GPT(vocab_size=61, context=64, n_layer=2, n_head=4, n_kv_head=2, width=32, hidden=48, norm_eps=llama.config.rms_norm_eps).eval()
     names, _ = to_llama({name: torch.tensor(i) for i, name in enumerate(gpt.state_dict())}, gpt.config)
     theirs = llama.state_dict()
