@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import make_plan
 from liandan.tasks import Task
+from liandan.tasks.writing import writer
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ class OpenRun:
             return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
         finally:
             self.task.tta = own
+
+    @functools.cached_property
+    def writer(self) -> Any:
+        """The model made to write with, for the task's `write`. Its adapter becomes part of its weights, which changes rounding."""
+        self.merge_adapter()
+        return writer(self.model, self.device)
 
     def merge_adapter(self) -> None:
         """Make the run's adapter, if it has one, part of the model's weights."""
