@@ -161,7 +161,7 @@ def artefacts(layout: Layout) -> list[Path]:
 def fastest_proven(layout: Layout) -> Path | None:
     """The artefact that a server of this run should use: whole, of the run's present checkpoint, not kept by force, its runtime installed,
     and at batch 1 the fastest in proportion to the run's own model, as its proof says; None where none is faster than the run itself."""
-    checkpoint, found = checkpoint_of(layout), []
+    checkpoint, found = checkpoint_of(best_checkpoint(layout)), []
     for folder in artefacts(layout):
         try:
             facts = read_manifest(folder)
@@ -175,9 +175,8 @@ def fastest_proven(layout: Layout) -> Path | None:
     return min(found)[1] if found else None
 
 
-def checkpoint_of(layout: Layout) -> dict[str, str]:
-    """{name, sha256 of its manifest} of the checkpoint that opening a run loads: which weights an artefact was made of."""
-    folder = best_checkpoint(layout)
+def checkpoint_of(folder: Path) -> dict[str, str]:
+    """{name, sha256 of its manifest} of a checkpoint: which weights an artefact was made of."""
     return {"name": folder.name, "sha256": sha256(folder / store.MANIFEST)}
 
 

@@ -125,11 +125,11 @@ def _starred(model: nn.Module) -> bool:
 
 def _shapes(program: torch.export.ExportedProgram, names: Sequence[str], axes: list[dict[int, str]]) -> dict[str, list[int | str]]:
     """{input: sizes}: torch.export may have found that a size that was free cannot vary."""
-    given = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is torch.export.graph_signature.InputKind.USER_INPUT]
+    given = program.graph_signature.user_inputs
     found = {node.name: node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder"}
     return {
         name: [size if isinstance(size, int) else {0: _BATCH, **extra}[d] for d, size in enumerate(found[own])]
-        for name, own, extra in zip(names, given, axes, strict=True)
+        for name, own, extra in zip(names, map(str, given), axes, strict=True)
     }
 
 
@@ -157,9 +157,9 @@ def _try_other_sizes(model: nn.Module, graph: Graph, arguments: tuple[Tensor, ..
         raise GraphError("the graph answers otherwise at other sizes")
 
 
-def agree(wanted: Tensor, made: Tensor) -> bool:
-    """Whether two float outputs are the same but for another order of sums."""
-    return difference(wanted, made) <= _BOUND * max(1.0, float(wanted.abs().max()))
+def agree(wanted: Tensor, made: Tensor, bound: float = _BOUND) -> bool:
+    """Whether two outputs differ by no more than a fraction of the largest one."""
+    return difference(wanted, made) <= bound * max(1.0, float(wanted.abs().max()))
 
 
 def difference(wanted: Tensor, made: Tensor) -> float:
