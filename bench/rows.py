@@ -81,4 +81,12 @@ ROWS: dict[str, Benchmark] = {
         "of the process to the end of its first step, and the same for a process that resumes in the middle of the epoch; resident "
         "memory then.",
     ),
+    "export": Benchmark(
+        "bench.export",
+        "An exported model on a CPU",
+        "EfficientNet-Lite0, fine-tuned for three epochs from its ImageNet weights, as `liandan export --to onnx,openvino --quantize int8` "
+        "writes and proves it, against the run's own model in float32 as torch computes it, eager, channels-last. Real validation images, "
+        "224 pixels, decoded beforehand; all on the same number of threads, measured in turns in one process; medians. int8 is calibrated "
+        "on the training split and judged on the validation split.",
+    ),
 }
