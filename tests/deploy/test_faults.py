@@ -198,7 +198,7 @@ def test_a_server_that_is_told_to_end_answers_first(guarded: Server, pictures: l
         (["--host", "0.0.0.0"], "--token", 2),
         (["--host", "::", "--token", ""], "--token", 2),
         (["--port", "{taken}"], "choose another --port", 2),
-        (["--port", "70000"], "70000", 2),
+        (["--port", "70000"], "65535", 2),
     ],
 )
 def test_usage_is_told(photos_run: Path, tmp_path: Path, words: list[str], said: str, code: int):

@@ -85,7 +85,8 @@ def test_a_stop_string_ends_the_text_and_is_not_in_it(client: openai.OpenAI, gre
 
 def test_penalties_reach_the_sampling(client: openai.OpenAI, chat_run: Path):
     run = liandan.open_run(chat_run).opened
-    for how in ({"frequency_penalty": 2.0}, {"presence_penalty": 2.0}, {"frequency_penalty": -1.0}):
+    given: list[dict[str, Any]] = [{"frequency_penalty": 2.0}, {"presence_penalty": 2.0}, {"frequency_penalty": -1.0}]
+    for how in given:
         wanted = "".join(Chat(run, Sampling(0.0, **how), limit=40).ask(QUESTIONS[0]["content"]))
         assert ask(client, temperature=0, **how).choices[0].message.content == wanted, how
     plain = ask(client, temperature=0).choices[0].message.content
@@ -93,7 +94,7 @@ def test_penalties_reach_the_sampling(client: openai.OpenAI, chat_run: Path):
 
 
 def test_a_conversation_is_sent_as_training_saw_it(client: openai.OpenAI, chat_run: Path):
-    run = liandan.open_run(chat_run).opened
+    run: Any = liandan.open_run(chat_run).opened
     talk: list[Any] = [
         {"role": "developer", "content": "你是诗人。"},
         {"role": "user", "content": [{"type": "text", "text": "请写"}, {"type": "text", "text": "诗。"}]},
@@ -108,7 +109,7 @@ def test_a_conversation_is_sent_as_training_saw_it(client: openai.OpenAI, chat_r
 
 
 def test_completions_take_prompts_as_they_are(text_run: Path, tmp_path: Path):
-    run = liandan.open_run(text_run).opened
+    run: Any = liandan.open_run(text_run).opened
     tokens = run.pipeline.encode("春眠不觉晓").tolist()
     wanted = "".join(piece.text for piece in run.task.write(run.writer, run.pipeline, [tokens], run.device, limit=12))
     with serving(text_run, tmp_path) as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as client:
