@@ -29,7 +29,7 @@ class Classifier(litserve.LitAPI):
 
         self.run = open_run(Layout(self.path))
 
-    def decode_request(self, request: dict[str, Any], **kwargs: Any) -> bytes:
+    def decode_request(self, request, **kwargs: Any) -> bytes:  # without a type, which LitServe would read: a body of JSON
         return base64.b64decode(request["inputs"][0].partition(",")[2])
 
     def batch(self, inputs: list[bytes]) -> list[bytes]:
