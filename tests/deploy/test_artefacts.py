@@ -258,7 +258,7 @@ def test_what_writes_token_by_token_is_sent_to_hf(tmp_path: Path) -> None:
     assert not (run.path / "export").exists() or not list((run.path / "export").iterdir())
 
 
-def test_a_run_without_its_data(run: Any, tmp_path: Path) -> None:
+def test_a_run_without_its_data(tmp_path: Path) -> None:
     """A float artefact is still compared with the run, on drawn images; int8 has nothing to be calibrated on."""
     photos = write_photos(tmp_path / "photos", range(8))
     moved = train(photos, tmp_path / "run", **{"train.duration.steps": 2})
@@ -290,4 +290,37 @@ def test_nothing_is_told_to_the_runtimes_makers(run: Any, photos: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-__all__ = ["NotWorthIt"]
+def test_int8_that_is_worse_is_refused_with_its_figures(zygote: Zygote, run: Any, tmp_path: Path) -> None:
+    """A network so small that quantizing and back takes longer than it saves, and no loss allowed: refused, and nothing of it is left."""
+    with pytest.raises(NotWorthIt, match=r"onnx-int8 is refused: .*--force keeps it") as refused:
+        run.export("onnx", tmp_path / "out", quantize="int8", max_drop=0.0)
+    own, floats, int8 = refused.value.rows
+    slower = any(int8["latency_ms"][count] > floats["latency_ms"][count] for count in ("1", "16"))
+    assert slower or int8["value"] < own["value"]
+    assert int8["refused"] in str(refused.value) and "path" not in int8 and "path" in floats
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["onnx"]
+    child = zygote.run("export", str(run.path), "--to", "onnx", "--quantize", "int8", "--max-drop", "0", "--out", "再", cwd=tmp_path)
+    assert child.wait() == 3 and "onnx-int8 is refused" in child.text() and "Traceback" not in child.text(), child.text()
+    assert [folder.name for folder in (tmp_path / "再").iterdir()] == ["onnx"]
+
+
+def row(format: str, one: float, many: float, value: float | None) -> dict[str, Any]:
+    return {"format": format, "latency_ms": {"1": one, "16": many}, "value": value, "metric": "val/accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("int8", "mode", "said"),
+    [
+        (row("openvino-int8", 1.0, 10.0, 0.900), "max", ""),
+        (row("openvino-int8", 1.0, 10.0, 0.896), "max", ""),
+        (row("openvino-int8", 1.0, 10.0, 0.894), "max", "its val/accuracy is 0.8940, the run's 0.9000: 0.60 points lost, at most 0.5 are allowed"),
+        (row("openvino-int8", 1.0, 10.0, 0.904), "min", ""),
+        (row("openvino-int8", 1.0, 10.0, 0.909), "min", "1.00 percent lost"),
+        (row("openvino-int8", 2.5, 10.0, 0.900), "max", "at batch 1 it takes 2.5 ms, openvino 2 ms"),
+        (row("openvino-int8", 1.0, 21.0, 0.900), "max", "at batch 16 it takes 21 ms, openvino 20 ms"),
+        (row("openvino-int8", 1.0, 10.0, None), "max", "no validation data"),
+    ],
+)
+def test_what_is_worth_having(int8: dict[str, Any], mode: str, said: str) -> None:
+    reason = quantize.refusal(int8, row("openvino", 2.0, 20.0, 0.9), row("run", 4.0, 40.0, 0.9), mode, 0.5)
+    assert said in reason and bool(said) == bool(reason)
