@@ -289,14 +289,10 @@ def assemble(
     ask(recipe, task)
     for text in task.notices():
         note(text)
-    model = build_model(recipe, task)
-    report = load_weights(model, initial) if initial is not None else Report()
-    if initial is not None:
-        note(str(report))
+    model = initial_model(recipe, task, initial, note)
     if recipe.model.freeze and recipe.model.weights == "none":
         parts = ", ".join(recipe.model.freeze)
         note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
-    model = adapted(recipe, model, report)
     recipe = resolve(recipe, model, device, note)
     frozen = freeze(model, recipe.model.freeze)
     for module in task.frozen_modules(model):
@@ -305,7 +301,7 @@ def assemble(
     model = device.place(model)
     facts = {**splits.facts, "teachers": {}}
     for key, named in task.taught_by().items():
-        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, build_model, device)
+        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, trained_model, device)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))
     recipe = share_cores(recipe, train.resident, device, note)
@@ -387,17 +383,28 @@ def build_model(recipe: Recipe, task: Task) -> nn.Module:
         return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
 
 
-def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
-    """The model with the recipe's adapter, if it has one, whose initial weights are drawn from the seed alone.
+def initial_model(recipe: Recipe, task: Task, initial: Path | None, note: Callable[[str], None] = lambda text: None) -> nn.Module:
+    """The model with the weights of a local file or folder, if it has any, and with the recipe's adapter, if it has one.
 
-    Args:
-        loaded: what became of the model's own weights.
+    The adapter's own initial weights are drawn from the seed alone. `note` is told what became of the file's tensors.
     """
+    model = build_model(recipe, task)
+    report = Report()
+    if initial is not None:
+        report = load_weights(model, initial)
+        note(str(report))
     if recipe.model.adapter is None:
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
-        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, loaded.fresh)
+        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, report.fresh)
+
+
+def trained_model(recipe: Recipe, task: Task, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """A run's model with the tensors of its checkpoint; what these leave out, the base of an adapter, comes from where the run began."""
+    model = initial_model(recipe, task, weights.find(recipe) if recipe.model.adapter is not None else None)
+    model.load_state_dict(tensors)
+    return model
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:
