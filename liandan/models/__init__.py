@@ -46,7 +46,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # preprocessing; what is absent is meas
     "liandan/gpt": {},
     "liandan/text_encoder": {},
     "liandan/dcgan": {"size": 32, "channels": "auto", "mean": [0.5], "std": [0.5], "crop_pct": 1.0, "interpolation": "bilinear"},
-    "liandan/mlp": {"channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/mlp": {"size": 28, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/bn_lenet": {"size": 28, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/alexnet": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/vgg": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},

@@ -128,8 +128,7 @@ def _panels(names: list[str], draw: Callable[[Axes, str], None], path: Path) -> 
             axes.set_title(_text(name))
             draw(axes, name)
             axes.margins(x=0.02)
-            if number + columns >= len(names):
-                axes.set_xlabel("step")
+            axes.set_xlabel("step")
         return _save(drawn, path)
 
 
