@@ -33,7 +33,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=5)
     asked = options.parse_args()
     found = {name: [run(name, seed) for seed in range(asked.seeds)] for name in asked.recipes or BOOK}
-    print("| recipe | network | runs | test accuracy: lowest, median, highest | the book: p10 \\| median \\| p90 | executions | examples/s |")
+    print("| recipe | network | runs | test accuracy: lowest, median, highest | the book's p10 \\| median \\| p90 | of | examples/s |")
     print("|---|---|---|---|---|---|---|")
     for name, runs in found.items():
         title, theirs, executions = BOOK[name]

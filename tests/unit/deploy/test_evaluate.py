@@ -30,6 +30,7 @@ def test_other_data_is_read_as_it_says_and_has_a_name_of_its_own(zygote: Zygote,
     child = zygote.run("evaluate", str(run.path), "--data", *words, cwd=tmp_path)
     assert child.wait() == 0, child.text()
     told = json.loads(child.text())
-    assert told["新的/accuracy"] == pytest.approx(found["val-given/accuracy"]) and (run.path / "evaluation" / "新的" / "report.html").exists()
+    assert told["新的/accuracy"] == pytest.approx(found["val-given/accuracy"])
+    assert (run.path / "evaluation" / "新的" / "report.html").exists()
     child = zygote.run("evaluate", str(run.path), "--data", f"{{path: {table}, imag: 文件}}", cwd=tmp_path)
     assert child.wait() == 2 and "imag" in child.text() and "Traceback" not in child.text()
