@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, Protocol
@@ -154,12 +155,13 @@ class Loader:
                 awaited.append(request)
                 yield request
 
-        # batch_size=None: the sampler's item is the request for one whole batch
-        loader = DataLoader(
-            fetch, batch_size=None, sampler=remembered(), num_workers=self.workers, timeout=min(_LOOK, self.timeout),
-            worker_init_fn=_quiet_worker, persistent_workers=False, prefetch_factor=2,
-        )  # fmt: skip
-        with _own_sigchld():
+        with _own_sigchld(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: as the recipe says
+            # batch_size=None: the sampler's item is the request for one whole batch
+            loader = DataLoader(
+                fetch, batch_size=None, sampler=remembered(), num_workers=self.workers, timeout=min(_LOOK, self.timeout),
+                worker_init_fn=_quiet_worker, persistent_workers=False, prefetch_factor=2,
+            )  # fmt: skip
             batches = iter(loader)
         while True:
             try:

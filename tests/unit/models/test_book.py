@@ -42,7 +42,7 @@ def test_a_perceptron_is_the_books() -> None:
     assert [type(layer).__name__ for layer in layers] == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
     assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.2, 0.5]
     weight, bias = (model.get_parameter(f"hidden.1.{name}") for name in ("weight", "bias"))
-    assert weight.shape == (400, 144) and not bias.any() and float(weight.std()) == pytest.approx(0.01, rel=0.02)
+    assert weight.shape == (400, 144) and not bias.any() and float(weight.detach().std()) == pytest.approx(0.01, rel=0.02)
     images = torch.rand(2, 3, 6, 8)
     softmax = models.build("liandan/mlp", size=[6, 8], in_chans=3, num_classes=7, hidden=[])
     theirs = nn.functional.linear(images.reshape(2, -1), softmax.get_parameter("head.weight"))
