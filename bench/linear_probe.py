@@ -55,11 +55,13 @@ def frozen_features(run: liandan.api.Run, weights: Path) -> dict[str, Features]:
 
 def probed(features: dict[str, Features]) -> float:
     """Accuracy on the validation part of a logistic regression on the training part."""
-    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    probe = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=np.logspace(-5, 1, 7).tolist(), cv=5, max_iter=2000))
+    strengths = {"C": np.logspace(-5, 1, 7).tolist()}
+    probe = make_pipeline(StandardScaler(), GridSearchCV(LogisticRegression(max_iter=2000), strengths, cv=5))
     return float(probe.fit(*features["train"]).score(*features["val"]))
 
 
