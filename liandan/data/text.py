@@ -13,6 +13,7 @@ import mmap
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ class TextFile:
     size: int
     encoding: str
     start: int
+
+    @cached_property
+    def checksum(self) -> str:
+        """sha256 of the content."""
+        return file_digest(self.path)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,11 @@ class TextSource:
         return replace(self, spans=np.asarray(spans, dtype=np.int64).reshape(-1, 3))
 
     def manifest(self) -> list[list[Any]]:
-        return sorted([file.name, file.size, file_digest(file.path)] for file in self.files)
+        return sorted([file.name, file.size, file.checksum] for file in self.files)
+
+    def content(self) -> list[Any]:
+        """All that the text depends on: the bytes, how they are read, and which of them."""
+        return [*([file.checksum, file.encoding] for file in self.files), digest(_merged(self.spans).tolist())]
 
     def fingerprint(self) -> dict[str, Any]:
         manifest = self.manifest()

@@ -13,13 +13,14 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from liandan.data.errors import DataError, suggest
+from liandan.data.kept import kept
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
@@ -122,19 +123,27 @@ class Tokenizer:
         return cls(values["kind"], Engine.from_str(json.dumps(values["tokenizer"])))
 
 
-def choose(pieces: Iterable[str], text: Mapping[str, Any], own: Mapping[str, Any] | None) -> Tokenizer:
-    """The model's own tokenizer where it has one and the recipe says auto, else one trained on `pieces`, the training text.
+def choose(pieces: Callable[[], Iterable[str]], text: Mapping[str, Any], own: Mapping[str, Any] | None, facts: Any) -> Tokenizer:
+    """The model's own tokenizer where it has one and the recipe says auto, else one trained on `pieces`, the training text, and kept for
+    the next run.
 
     Args:
         text: {"tokenizer": auto, bpe or characters; "vocab_size": int}; auto without a model's own is bpe.
         own: what `to_json` gave, or None.
+        facts: JSON-able: all that the pieces depend on.
 
     Raises:
         DataError: see `train`.
     """
     if text["tokenizer"] == "auto" and own:
         return Tokenizer.from_json(own)
-    return train(pieces, "bpe" if text["tokenizer"] == "auto" else str(text["tokenizer"]), int(text["vocab_size"]))
+    kind, vocab_size = "bpe" if text["tokenizer"] == "auto" else str(text["tokenizer"]), int(text["vocab_size"])
+
+    def made() -> Iterator[dict[str, np.ndarray]]:
+        yield {"json": np.frombuffer(json.dumps(train(pieces(), kind, vocab_size).to_json()).encode(), dtype=np.uint8)}
+
+    found = kept({"pieces": facts, "tokenizer": kind, "vocab_size": vocab_size}, made)
+    return Tokenizer.from_json(json.loads(found["json"].tobytes()))
 
 
 def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> Tokenizer:
