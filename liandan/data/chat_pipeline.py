@@ -27,6 +27,7 @@ class ChatPipeline:
     """
 
     kind = "chat"
+    section = "text"  # of the recipe's data: what `fit` makes use of
 
     def __init__(self, tokenizer: Tokenizer, template: Template, context: int) -> None:
         self.tokenizer, self.template, self.context = tokenizer, template, context
@@ -78,6 +79,12 @@ class ChatPipeline:
         """The sequences of a split; raises DataError, with its row, for a conversation that the template does not take."""
         return ChatSamples(source, self.template, self.context)
 
+    def lengths(self, source: ConversationSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 (N,) each: the tokens of each conversation, those that the context keeps, and those of them that are learned."""
+        samples = self.samples(source, training=False)
+        learned = [int((samples.sample(i)["weights"][1:] > 0).sum()) for i in range(len(samples))]
+        return samples.lengths, np.minimum(samples.lengths, self.context + 1), np.array(learned, dtype=np.int64)
+
     def encode(self, text: str) -> np.ndarray:
         """A user's message -> int64 (T,), as far as the opening of the answer."""
         return self.prompt([{"role": "user", "content": text}])
@@ -125,6 +132,7 @@ class ChatSamples:
     """Conversations as token sequences, encoded once and kept.
 
     Attributes:
+        lengths: int64 (N,), tokens of each conversation, uncut.
         cut: how many conversations are longer than the context, of which the rest is left out.
     """
 
@@ -133,7 +141,8 @@ class ChatSamples:
     def __init__(self, source: ConversationSource, template: Template, context: int) -> None:
         self.source, self.context = source, context
         self._encoded = Ragged(kept({"conversations": source.content(), "template": template.to_json()}, lambda: encoded(source, template)))
-        self.cut = int((self._encoded.lengths > context + 1).sum())
+        self.lengths = self._encoded.lengths
+        self.cut = int((self.lengths > context + 1).sum())
 
     @property
     def nbytes(self) -> int:

@@ -31,6 +31,7 @@ class LabeledText:
         targets: int64 (N,), indices into `labels`.
         names: where each stands: "reviews.jsonl:12" (its row, of JSONL and CSV its line), or "positive/1.txt".
         files: [name, bytes, sha256] of each file.
+        encoding: of the files, where it was stated.
         notes: what a person should know of how they were read.
     """
 
@@ -40,6 +41,7 @@ class LabeledText:
     labels: list[str]
     names: list[str] = field(repr=False)
     files: list[list[Any]] = field(repr=False)
+    encoding: str | None = None
     notes: list[str] = field(default_factory=list, repr=False)
 
     format = "labeled_text"
@@ -107,7 +109,7 @@ def read_labeled_text(
     rows = Rows(file, encoding)
     found = list(judged(rows, judge, "texts with a label each", lambda row: f'{{"{text}": "...", "{label}": "positive"}}'))
     names = [f"{file.name}:{row}" for row, _ in found]
-    return _source(file, [one for _, one in found], names, labels, [[file.name, file.stat().st_size, file_digest(file)]], rows.notes)
+    return _source(file, [one for _, one in found], names, labels, [[file.name, file.stat().st_size, file_digest(file)]], encoding, rows.notes)
 
 
 def looks_like_labeled_text(path: Path) -> bool:
@@ -161,15 +163,16 @@ def _read_folders(path: Path, classes: list[str], encoding: str | None, labels: 
             found.append((said, shown(name)))
             names.append(shown(relative))
             files.append([shown(relative), (path / relative).stat().st_size, file_digest(path / relative)])
-    return _source(path, found, names, labels, files, notes)
+    return _source(path, found, names, labels, files, encoding, notes)
 
 
 def _source(
-    path: Path, found: list[tuple[str, str]], names: list[str], labels: list[str] | None, files: list[list[Any]], notes: list[str]
-) -> LabeledText:
+    path: Path, found: list[tuple[str, str]], names: list[str], labels: list[str] | None, files: list[list[Any]],
+    encoding: str | None, notes: list[str],
+) -> LabeledText:  # fmt: skip
     there = {label for _, label in found}
     numbers = all(label.isdecimal() for label in there)
     known = list(labels) if labels is not None else sorted(there, key=lambda label: (int(label), label) if numbers else (0, label))
     index = {label: k for k, label in enumerate(known)}
     targets = np.array([index[label] for _, label in found], dtype=np.int64)
-    return LabeledText(path, [said for said, _ in found], targets, known, names, files, notes)
+    return LabeledText(path, [said for said, _ in found], targets, known, names, files, encoding, notes)

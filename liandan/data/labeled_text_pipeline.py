@@ -19,6 +19,7 @@ from liandan.data.text import read_text
 from liandan.data.tokenizer import Tokenizer
 
 _TOGETHER = 1024  # texts encoded at a time
+_ENDLESS = 1 << 30  # tokens
 
 
 class LabeledTextPipeline:
@@ -30,6 +31,7 @@ class LabeledTextPipeline:
     """
 
     kind = "labeled_text"
+    section = "text"  # of the recipe's data: what `fit` makes use of
 
     def __init__(self, tokenizer: Tokenizer, context: int) -> None:
         if context <= tokenizer.frame:
@@ -76,6 +78,12 @@ class LabeledTextPipeline:
 
         facts = {"texts": source.content(), "tokenizer": self.tokenizer.to_json(), "context": self.context}
         return LabeledTextSamples(source, Ragged(kept(facts, parts)))
+
+    def lengths(self, source: LabeledText) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 (N,) each: the tokens of each text with the special ones, those that the context keeps, and those that are learned from."""
+        whole = LabeledTextPipeline(self.tokenizer, _ENDLESS).samples(source, training=False).lengths
+        kept = np.minimum(whole, self.context)
+        return whole, kept, kept
 
     def example(self, prompt: str) -> Sample:
         """{"ids": int64 (T,)} of a text, or of the .txt file of that name; `collate` makes the batch.
@@ -125,7 +133,7 @@ class LabeledTextSamples:
         if len(empty):
             i = int(empty[0])
             raise DataError(f"{source.name(i)}: the tokenizer leaves nothing of {source.text(i)!r:.40}; remove it")
-        self.source, self._encoded = source, encoded
+        self.source, self._encoded, self.lengths = source, encoded, encoded.lengths
 
     @property
     def nbytes(self) -> int:

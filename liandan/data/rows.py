@@ -91,8 +91,8 @@ class Rows:
         csv.field_size_limit(sys.maxsize)
         with self._open() as file:
             line = file.readline()
-        self._delimiter = max(delimiters, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
-        self.columns = self._named([cell.strip() for cell in next(csv.reader([line], delimiter=self._delimiter), [])])
+        self.delimiter = max(delimiters, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
+        self.columns = self._named([cell.strip() for cell in next(csv.reader([line], delimiter=self.delimiter), [])])
 
     def _named(self, columns: list[str]) -> list[str]:
         twice = [name for name, count in Counter(columns).items() if count > 1 and name]
@@ -103,7 +103,7 @@ class Rows:
     def _table(self) -> Iterator[tuple[int, Any]]:
         columns = self.columns or []
         with self._open() as file:
-            reader = csv.reader(file, delimiter=self._delimiter, strict=True)
+            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
             next(reader, None)
             while True:
                 number = reader.line_num + 1
@@ -171,6 +171,17 @@ class Rows:
             raise DataError(f"{self.path}: expected a parquet file: {error}") from error
 
 
+    def copy_parquet(self, numbers: Collection[int], out: Path) -> None:
+        """Some rows of a parquet file, by their numbers, with its types."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.path) as file, parquet.ParquetWriter(out, file.schema_arrow) as writer:
+            number = 1
+            for batch in file.iter_batches():
+                writer.write_batch(batch.take([i for i in range(len(batch)) if number + i in numbers]))
+                number += len(batch)
+
+
 def judged(rows: Rows, judge: Callable[[Any], T], what: str, looks: Callable[[Any], str]) -> Iterator[tuple[int, T]]:
     """(number, sample) of every row of a file through `judge`. What is wrong is told when all rows have been seen.
 
@@ -199,6 +210,29 @@ def judged(rows: Rows, judge: Callable[[Any], T], what: str, looks: Callable[[An
         raise BadRows(rows.path, bad, len(bad) + good, what, looks(last))
     if not good:
         raise DataError(f"{rows.path}: expected {what}, found none; a row looks like {looks(None)}")
+
+
+def copy_rows(path: Path, numbers: Collection[int], out: Path, encoding: str | None = None) -> None:
+    """Write some rows of a file, chosen by their numbers, to a file of the same kind, in UTF-8; what they hold stays as it is.
+
+    Raises:
+        DataError, Unreadable: see Rows. OSError.
+    """
+    rows = Rows(path, encoding)
+    kept = (row for number, row in rows if number in numbers)
+    if path.suffix.lower() == ".parquet":
+        rows.copy_parquet(numbers, out)
+        return
+    # half of a surrogate pair, which JSON can hold and UTF-8 cannot, is written as JSON writes it
+    with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        if rows.columns is not None:
+            writer = csv.writer(file, delimiter=rows.delimiter)
+            writer.writerow(rows.columns)
+            writer.writerows([row[column] for column in rows.columns] for row in kept)
+        elif path.suffix.lower() == ".jsonl":
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+        else:
+            json.dump(list(kept), file, ensure_ascii=False, indent=1)
 
 
 def the_file(path: Path, what: str) -> Path:

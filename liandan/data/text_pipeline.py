@@ -27,6 +27,7 @@ class TextPipeline:
     """
 
     kind = "text"
+    section = "text"  # of the recipe's data: what `fit` makes use of
 
     def __init__(self, tokenizer: Tokenizer | None, vocab_size: int, context: int) -> None:
         if context < 1:
