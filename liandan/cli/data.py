@@ -80,8 +80,8 @@ def check(
     try:
         splits = _splits(_recipe(target, given))
         reports = check_splits(splits, _pipeline(target, given, splits["train"]))
-    except BadRows as error:
-        reports = {"train": check_rows(error)}
+    except BadRows as bad:
+        reports = {"train": check_rows(bad)}
     if plot:
         draw_lengths(reports, plot)
     if as_json:
@@ -106,7 +106,7 @@ def draw_lengths(reports: dict[str, Report], path: str) -> None:
 
     found = {name: report.tokens["histogram"] for name, report in reports.items() if report.tokens}
     if not found:
-        raise DataError("--plot draws the lengths of conversations and labeled texts in tokens; of images `liandan data stats --plot` draws the classes")
+        raise DataError("--plot draws the lengths of rows of text; of images `liandan data stats --plot` draws the classes")
     bins = sorted({label for bars in found.values() for label in bars}, key=lambda label: int(label.partition("-")[2]))
     values = {name: [bars.get(label, 0) for label in bins] for name, bars in found.items()}
     title = f"{reports['train'].path}: tokens of a sample"
@@ -159,6 +159,7 @@ def stats(
     """Classes and how even they are, sizes, kinds of files, of each split."""
     from pathlib import Path
 
+    from liandan.data.errors import DataError
     from liandan.data.stats import statistics
 
     found = {name: statistics(source) for name, source in _splits(_recipe(target, overrides)).items()}
@@ -166,6 +167,8 @@ def stats(
         from liandan.runs.plots import figure
 
         labels = list(found["train"].classes)
+        if not labels:
+            raise DataError(f"--plot draws classes, and {target} has none; `liandan data check --plot` draws the lengths of texts")
         values = {name: [one.classes[label] for label in labels] for name, one in found.items()}
         title = f"{found['train'].path}: {found['train'].count:,}"
         figure({"kind": "bars", "labels": labels, "values": values, "title": title, "x": "samples"}, Path(plot))
@@ -328,8 +331,8 @@ def _times(weight: float) -> str:
 def dedup(
     target: str = _TARGET,
     overrides: list[str] = _OVERRIDES,
-    out: str = typer.Option(None, "--out", help="Write what is left of the training data into this file, of the kind of its own; and FILE.report.json."),
-    threshold: float = typer.Option(0.8, "--threshold", min=0.01, max=1.0, help="Similarity (shared runs of three words, Jaccard) from which on a text is a copy."),
+    out: str = typer.Option(None, "--out", help="Write what is left of the training data into this file, and FILE.report.json."),
+    threshold: float = typer.Option(0.8, "--threshold", min=0.01, max=1.0, help="Part of shared runs of three words that makes a copy."),
     exact: bool = typer.Option(False, "--exact", help="Only copies that are the same to the letter."),
     as_json: bool = JSON,
 ) -> None:
@@ -370,7 +373,8 @@ def tell_copies(found: Copies, out: str | None) -> None:
         print(f"  {row['name']}  {row['share']:.0%} of it stands in {row['split']}")
     if len(found.leaks) > _LISTED:
         print(f"  and {len(found.leaks) - _LISTED:,} more; --json lists them all")
-    told = [f"{len(rows):,} {what}" for what, rows in (("exact copies", found.exact), ("near copies", found.near), ("leaks", found.leaks)) if rows]
+    counts = {"exact copies": len(found.exact), "near copies": len(found.near), "leaks": len(found.leaks)}
+    told = [f"{number:,} {what}" for what, number in counts.items() if number]
     print(f"{', '.join(told) or 'no copies'}; {len(found.kept):,} of {found.count:,} are left" + (f": {out}" if out else ""))
 
 

@@ -64,8 +64,8 @@ def token_lengths(source: LabeledText | ConversationSource, pipeline: Any, repor
     total, lost = int(lengths.sum()), int((lengths - kept).sum())
     unlearned = np.flatnonzero(learned == 0)
     report.tokens = {
-        **lengths_of(lengths), "total": total, "histogram": histogram(lengths), "context": pipeline.context, "cut": int((lengths > kept).sum()),
-        "lost": lost / max(total, 1), "unlearned": len(unlearned),
+        **lengths_of(lengths), "total": total, "histogram": histogram(lengths), "context": pipeline.context,
+        "cut": int((lengths > kept).sum()), "lost": lost / max(total, 1), "unlearned": len(unlearned),
     }  # fmt: skip
     if lost:
         report.notes.append(

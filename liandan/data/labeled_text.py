@@ -108,8 +108,8 @@ def read_labeled_text(
     file = the_file(path, "texts with a label each")
     rows = Rows(file, encoding)
     found = list(judged(rows, judge, "texts with a label each", lambda row: f'{{"{text}": "...", "{label}": "positive"}}'))
-    names = [f"{file.name}:{row}" for row, _ in found]
-    return _source(file, [one for _, one in found], names, labels, [[file.name, file.stat().st_size, file_digest(file)]], encoding, rows.notes)
+    names, files = [f"{file.name}:{row}" for row, _ in found], [[file.name, file.stat().st_size, file_digest(file)]]
+    return _source(file, [one for _, one in found], names, labels, files, encoding, rows.notes)
 
 
 def looks_like_labeled_text(path: Path) -> bool:

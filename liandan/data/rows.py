@@ -48,7 +48,7 @@ class BadRows(DataError):
 class Rows:
     """The rows of a file, in order: (number, row), and in the place of a row that is none the BadRow that says why.
 
-    A number is the row's, from 1; of JSONL, CSV and TSV it is that of the line where the row begins. A row is a dict; cells of CSV are text.
+    A number is the row's, from 1; of JSONL, CSV and TSV it is that of the line where the row begins. Cells of CSV are text.
 
     Args:
         encoding: of a file of text; default: UTF-8, and GB 18030 where that fails, with a note.

@@ -370,7 +370,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         split: steps if isinstance(steps, str) else [{"name": s.name, **s.arguments} for s in steps]
         for split, steps in (("train", recipe.data.transforms.train), ("eval", recipe.data.transforms.eval))
     }
-    defaults = {**models.defaults(recipe.model.name), **weights.preprocessing(recipe)}
+    defaults = {**models.defaults(weights.local(recipe.model.name)), **weights.preprocessing(recipe)}
     given = recipe.model.arguments
     if "in_chans" in given:
         defaults["channels"] = given["in_chans"]
@@ -387,7 +387,8 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
 
 def build_model(recipe: Recipe, task: Task) -> nn.Module:
     """The model, its initial weights drawn from the seed alone; told of its data what its builder can be told."""
-    known = {k: v for k, v in task.model_arguments().items() if models.accepts(recipe.model.name, k)}
+    name = weights.local(recipe.model.name)
+    known = {k: v for k, v in task.model_arguments().items() if models.accepts(name, k)}
     for key, given in recipe.model.arguments.items():
         needed = known.get(key)
         if isinstance(needed, int) and isinstance(given, int) and given < needed:
@@ -395,7 +396,7 @@ def build_model(recipe: Recipe, task: Task) -> nn.Module:
             raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL))
-        return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
+        return models.build(name, **{**known, **recipe.model.arguments})
 
 
 def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
