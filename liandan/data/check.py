@@ -40,7 +40,8 @@ class Report:
         duplicates: groups of names with the same content.
         conflicts: those of them whose members have different classes.
         near_duplicates: groups of names of one picture, saved again or resized; or of nearly the same text.
-        leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", "nearly the same".
+        leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", or for
+            pictures "looks alike", for texts "reads alike".
         ignored: files that are hidden or no images.
         empty_classes: class folders without an image.
         text: characters, bytes, documents, encodings; of labeled texts and conversations, their lengths in characters; of text only.
@@ -192,7 +193,8 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
                 reports[split].near_duplicates.append([splits[split].name(i) for i in indices])
     leaked: set[int] = set()
     nearly = [[k for first in group for k in same[seen[first].content]] for group in near]  # with the copies of each
-    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), ("nearly the same", nearly)):
+    alike_how = "reads alike" if isinstance(seen[0].look if seen else None, str) else "looks alike"
+    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), (alike_how, nearly)):
         for group in found:
             first = seen[group[0]]  # `seen` is in the order of the splits
             for image, k in ((seen[k], k) for k in group if seen[k].split != first.split and k not in leaked):
@@ -224,7 +226,7 @@ def _judge(source: Any, report: Report) -> None:
         report.faults.append(f"{len(report.conflicts)} {what} stand in several classes: {some([' = '.join(g) for g in report.conflicts])}")
     if report.empty_answers:
         report.faults.append(f"{len(report.empty_answers)} {what} have an answer that is empty: {some(report.empty_answers)}")
-    for how, bearable in (("same content", 0.0), ("nearly the same", _MOST_ALIKE)):
+    for how, bearable in (("same content", 0.0), ("looks alike", _MOST_ALIKE), ("reads alike", _MOST_ALIKE)):
         pairs = [f"{row['name']} = {row['other']} of {row['split']}" for row in report.leaks if row["how"] == how]
         told = report.faults if len(pairs) > bearable * report.count else report.notes
         if pairs:

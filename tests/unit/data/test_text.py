@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from liandan.data import tokenizer as tokenizers
 from liandan.data.errors import DataError, Unreadable
+from liandan.data.kept import Ragged, kept
 from liandan.data.readers import read
-from liandan.data.text_pipeline import TextPipeline, token_cache
-from liandan.data.tokens import WindowSamples, write_npy
+from liandan.data.text_pipeline import TextPipeline
+from liandan.data.tokens import WindowSamples
 
 POEMS = (
     "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。\n\n"
@@ -180,19 +181,41 @@ def test_the_fast_way_gives_the_same(tmp_path: Path) -> None:
 def test_tokens_are_kept_and_mapped(tmp_path: Path, cache: Path) -> None:
     source = read(text_file(tmp_path / "a.txt", POEMS))
     pipeline = fit(source)
+    tokenizers_kept = set(cache.iterdir())
     first = pipeline.samples(source, training=True)
-    kept = list(cache.iterdir())
-    assert len(kept) == 1 and isinstance(first.tokens, np.memmap) and token_cache() == cache
-    assert np.array_equal(np.load(kept[0]), pipeline.encode(POEMS)) and np.load(kept[0]).dtype == np.uint16
-    before = kept[0].stat().st_mtime_ns
+    (kept,) = set(cache.iterdir()) - tokenizers_kept
+    file = kept / "ids.bin"
+    assert len(tokenizers_kept) == 1 and isinstance(first.tokens, np.memmap) and first.tokens.dtype == np.uint16
+    assert np.array_equal(np.fromfile(file, np.uint16), pipeline.encode(POEMS))
+    before = file.stat().st_mtime_ns
     pipeline.samples(source, training=False)
-    assert kept[0].stat().st_mtime_ns == before
-    kept[0].write_bytes(kept[0].read_bytes()[:-2])  # damaged: made again
-    assert len(pipeline.samples(source, training=True)) == len(first) and len(np.load(kept[0])) == len(first.tokens)
+    assert file.stat().st_mtime_ns == before
+    whole = file.read_bytes()
+    for damaged in (whole[:-2], bytes([whole[0] ^ 1]) + whole[1:]):
+        file.unlink()
+        file.write_bytes(damaged)
+        assert np.array_equal(pipeline.samples(source, training=True).tokens, first.tokens) and file.read_bytes() == whole
     fit(source, kind="characters").samples(source, training=True)
     text_file(tmp_path / "a.txt", POEMS.replace("山", "水"))  # same size, other content
     pipeline.samples(read(tmp_path / "a.txt"), training=True)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 5  # two tokenizers, three texts encoded
+
+
+def test_a_tokenizer_that_was_trained_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = read(text_file(tmp_path / "a.txt", POEMS))
+    first = fit(source).to_json()
+    monkeypatch.setattr(tokenizers, "train", None)  # to call it would raise
+    assert fit(source).to_json() == first
+    for other in (read(text_file(tmp_path / "a.txt", POEMS.replace("山", "水"))), source.subset(np.array([0]))):
+        with pytest.raises(TypeError):
+            fit(other)
+
+
+def test_the_same_bytes_in_another_encoding_are_another_text(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "a.txt", POEMS.encode("gb18030"))
+    pipeline = fit(read(path))
+    chinese, latin = (pipeline.samples(read(path, encoding=name), training=True).tokens for name in ("gb18030", "latin-1"))
+    assert pipeline.decode(chinese) == POEMS and pipeline.decode(latin) == POEMS.encode("gb18030").decode("latin-1")
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,15 +300,18 @@ def test_a_thousand_million_windows_take_no_memory(tmp_path: Path) -> None:
     assert samples.name(10**9 - 1) == "tokens 999999999-1000000001"
 
 
-def test_write_npy_is_whole_or_absent(tmp_path: Path) -> None:
+def test_what_is_kept_appears_whole_or_not_at_all(cache: Path) -> None:
     def parts(fail: bool) -> Any:
-        yield np.arange(5)
+        yield {"ids": np.arange(5, dtype=np.uint32), "length": np.array([5])}
         if fail:
-            raise OSError("disk full")
-        yield np.arange(70_000, 70_003)
+            raise DataError("row 6 is none")
+        yield {"ids": np.arange(70_000, 70_003, dtype=np.uint32), "length": np.array([3])}
 
-    with pytest.raises(OSError, match="disk full"):
-        write_npy(tmp_path / "a.npy", parts(True), np.uint32)
-    assert list(tmp_path.glob("*npy*")) == [] and list(tmp_path.glob("*.tmp")) == []
-    write_npy(tmp_path / "a.npy", parts(False), np.uint32)
-    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2, 3, 4, 70_000, 70_001, 70_002]
+    with pytest.raises(DataError, match="row 6"):
+        kept("facts", lambda: parts(True))
+    assert list(cache.iterdir()) == []
+    found = kept("facts", lambda: parts(False))
+    assert found["ids"].tolist() == [0, 1, 2, 3, 4, 70_000, 70_001, 70_002] and len(list(cache.iterdir())) == 1
+    ragged = pickle.loads(pickle.dumps(Ragged(found)))
+    assert ragged.of("ids", 1).tolist() == [70_000, 70_001, 70_002] and len(pickle.dumps(ragged)) < 1000
+    assert kept("others", lambda: [{"ids": np.zeros(0, np.uint16)}])["ids"].dtype == np.uint16
