@@ -29,6 +29,7 @@ KINDS = ("bpe", "characters", "model")
 RESERVED = ("<|im_start|>", "<|im_end|>")  # ChatML's: where a message begins, where it ends
 _BYTES = 256
 _BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")  # a byte, where characters have tokens
+_LEARNED = 1 << 24  # characters that pairs are learned from
 _TOGETHER = 32  # pieces encoded at a time: bounds the memory of what the library keeps beside the ids
 
 
@@ -150,7 +151,8 @@ def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> T
     """Train a tokenizer; the same text gives the same tokenizer.
 
     Args:
-        pieces: the training text.
+        pieces: the training text. Pairs are learned from at most some 16 million characters, spread over it: their counts are as good, and
+            every run of letters between spaces takes memory, which in Chinese is every clause.
         kind: see the head of this file.
         vocab_size: of "bpe", at least 256; a small text may not have that many pairs and gets fewer. "characters" has as many as
             the text has characters, and 256.
@@ -162,9 +164,24 @@ def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> T
     _check_kind(kind, KINDS[:2])
     if kind == "bpe" and vocab_size < least:
         raise DataError(f"data.text.vocab_size: expected at least {least}: the bytes and {len(RESERVED)} reserved tokens, got {vocab_size}")
-    engine = _characters(pieces) if kind == "characters" else _bpe(pieces, vocab_size - len(RESERVED))
+    engine = _characters(pieces) if kind == "characters" else _bpe(spread(pieces, _LEARNED), vocab_size - len(RESERVED))
     engine.add_special_tokens(list(RESERVED))
     return Tokenizer(kind, engine)
+
+
+def spread(pieces: Iterable[str], most: int) -> list[str]:
+    """Every k-th piece, k the smallest power of two with which they have at most `most` characters (or are one)."""
+    kept: list[str] = []
+    stride, size = 1, 0
+    for i, piece in enumerate(pieces):
+        if i % stride:
+            continue
+        kept.append(piece)
+        size += len(piece)
+        while size > most and len(kept) > 1:
+            kept, stride = kept[::2], 2 * stride
+            size = sum(map(len, kept))
+    return kept
 
 
 def _check_kind(kind: str, known: Sequence[str] = KINDS) -> None:

@@ -125,6 +125,12 @@ def test_bpe_learns_pairs_and_keeps_its_size(tmp_path: Path) -> None:
         tokenizers.train([POEMS], "character")
 
 
+def test_a_long_text_is_learned_from_pieces_spread_over_it() -> None:
+    pieces = [f"{n:04d}" for n in range(1000)]
+    assert tokenizers.spread(iter(pieces), 4000) == pieces and tokenizers.spread(iter(pieces), 3999) == pieces[::2]
+    assert tokenizers.spread(iter(pieces), 101) == pieces[::64] and tokenizers.spread(iter(["long"]), 1) == ["long"]
+
+
 def test_characters_are_those_of_the_training_text() -> None:
     known = tokenizers.train([POEMS], "characters")
     assert known.vocab_size == 256 + len(set(POEMS)) + len(tokenizers.RESERVED)
