@@ -196,17 +196,18 @@ def repository(server: Server, *names: str) -> None:
 
 
 def whole(cache: Path, server: Server, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {"HF_HOME": str(cache), "HF_ENDPOINT": server.base.rstrip("/"), "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
+    own = {"HF_HOME": str(cache), "HF_ENDPOINT": server.base.rstrip("/"), "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", FOLDER], cwd=ROOT, env={"PATH": "/usr/bin:/bin", **own, **environment},
+        [sys.executable, "-X", "utf8", "-c", FOLDER], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "NO_PROXY": "*", **own, **environment},
         capture_output=True, text=True, encoding="utf-8", check=False, timeout=120,
     )  # fmt: skip
 
 
 def test_a_model_is_fetched_once_without_what_could_run_and_without_a_token(server: Server, tmp_path: Path):
-    repository(server, "config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin", "modeling_own.py", "onnx/model.safetensors")
+    there = ["config.json", "tokenizer.json", "model.safetensors"]
+    repository(server, *there, "pytorch_model.bin", "modeling_own.py", "onnx/model.safetensors")
     first = whole(tmp_path, server)
-    wanted = {name: name for name in ("config.json", "model.safetensors", "tokenizer.json")}
+    wanted = {name: name for name in sorted(there)}
     assert first.stdout == f"{wanted}\n", first.stdout + first.stderr
     assert server.tokens and set(server.tokens) == {None}
     asked = len(server.requests)
@@ -230,6 +231,5 @@ def test_a_model_that_cannot_be_had_says_what_was_tried_and_how_to_bring_it(serv
     assert told.returncode == 3 and server.requests == []
     for words in ("liandan/probe (main) could not be had from", "HF_HUB_OFFLINE is set", "hf download liandan/probe\n", "hf/<folder>"):
         assert words in told.stdout
-    begun = time.monotonic()
     told = whole(tmp_path, server, HF_ENDPOINT="http://127.0.0.1:9")
-    assert told.returncode == 3 and "Connection refused" in told.stdout and time.monotonic() - begun < 15
+    assert told.returncode == 3 and "Connection refused" in told.stdout
