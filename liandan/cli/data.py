@@ -48,18 +48,22 @@ def _splits(recipe: Recipe) -> dict[str, Any]:
     return {name: source for name, source in (("train", read.train), ("val", read.val), ("test", read.test)) if source is not None}
 
 
-def _pipeline(target: str, overrides: list[str], train: Any) -> Any:
-    """What makes tokens of rows of text in a run of this data; None of other data, and where no task knows it."""
+def _pipeline(recipe: Recipe, overrides: list[str], train: Any) -> Any:
+    """What makes tokens of rows of text in a run of this data; None of other data, and where no task knows it.
+
+    Of plain data the recipe is the one that `train` would make.
+    """
     from liandan import api, tasks
     from liandan.recipe import RecipeError
     from liandan.runtime.assemble import fit_pipeline
 
     if train.format not in ("conversations", "labeled_text"):
         return None
-    try:
-        recipe, _ = api.recipe_of(target, overrides)
-    except RecipeError:
-        return None
+    if recipe.task not in tasks.TASKS:
+        try:
+            recipe, _ = api.recipe_of(train.path, overrides)
+        except RecipeError:
+            return None
     return fit_pipeline(recipe, tasks.resolve(recipe.task), train)
 
 
@@ -78,8 +82,9 @@ def check(
 
     given = [*(overrides or []), *([f"data.train.format={format}"] if format else [])]
     try:
-        splits = _splits(_recipe(target, given))
-        reports = check_splits(splits, _pipeline(target, given, splits["train"]))
+        recipe = _recipe(target, given)
+        splits = _splits(recipe)
+        reports = check_splits(splits, _pipeline(recipe, given, splits["train"]))
     except BadRows as bad:
         reports = {"train": check_rows(bad)}
     if plot:

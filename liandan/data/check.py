@@ -181,9 +181,9 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
                     reports[split].conflicts.append(names)
     looks = {group[0]: look for group in same.values() if (look := seen[group[0]].look) is not None}
     firsts = list(looks)
-    pairs: list[tuple[int, int]] = []
-    if looks and isinstance(next(iter(looks.values())), str):
-        pairs = near_texts_of(list(looks.values()), next(iter(reports.values())))
+    how_alike, pairs = "looks alike", list[tuple[int, int]]()
+    if looks and isinstance(looks[firsts[0]], str):
+        how_alike, pairs = "reads alike", near_texts_of(list(looks.values()), next(iter(reports.values())))
     elif looks:
         pairs = alike(np.stack(list(looks.values())), lambda i: splits[seen[firsts[i]].split].image(seen[firsts[i]].index))
     near = [[firsts[i] for i in group] for group in groups(pairs)]
@@ -193,8 +193,7 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
                 reports[split].near_duplicates.append([splits[split].name(i) for i in indices])
     leaked: set[int] = set()
     nearly = [[k for first in group for k in same[seen[first].content]] for group in near]  # with the copies of each
-    alike_how = "reads alike" if isinstance(seen[0].look if seen else None, str) else "looks alike"
-    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), (alike_how, nearly)):
+    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), (how_alike, nearly)):
         for group in found:
             first = seen[group[0]]  # `seen` is in the order of the splits
             for image, k in ((seen[k], k) for k in group if seen[k].split != first.split and k not in leaked):

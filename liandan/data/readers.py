@@ -19,7 +19,7 @@ from liandan.data.image_folder import read_image_folder
 from liandan.data.labeled_text import looks_like_labeled_text, read_labeled_text
 from liandan.data.rows import SUFFIXES
 from liandan.data.table import looks_like_table, read_table
-from liandan.data.text import read_text
+from liandan.data.text import looks_like_text, read_text
 from liandan.data.tokens import read_tokens
 
 READERS: dict[str, Callable[..., Any]] = {
@@ -39,7 +39,7 @@ _EXPECTED = """  class_folders  a folder with a folder of images for each class
   annotations    a .txt file with a line `<path> <index of the class>` for each image
   table          images in a file of rows (.csv, .tsv, .parquet, .json, .jsonl) with the columns path and label
   idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
-  text           a .txt file, or a folder of them
+  text           a .txt file, a folder of them, or a file of rows with the key text
   tokens         a .npy or .bin file of token ids
   conversations  questions with their answers: a file of rows in the shape of alpaca, sharegpt, messages or prompt
   labeled_text   texts with a label each: a file of rows with the keys text and label"""
@@ -88,7 +88,7 @@ def _looks_like(path: Path) -> str | None:
             return "idx"
         suffix = path.suffix.lower()
         if suffix in SUFFIXES:
-            return _of_rows(path) or (None if suffix.startswith(".json") and not looks_like_table(path) else "table")
+            return _of_rows(path) or (None if suffix.startswith(".json") else "table")
         if suffix == ".txt":
             return "annotations" if is_list(path) else "text"
         return {".npy": "tokens", ".bin": "tokens"}.get(suffix)
@@ -110,4 +110,8 @@ def _of_rows(path: Path) -> str | None:
     """The format of a file of rows, or of the only one in a folder, by the keys of its first row."""
     if looks_like_conversations(path):
         return "conversations"
-    return "labeled_text" if looks_like_labeled_text(path) else None
+    if looks_like_labeled_text(path):
+        return "labeled_text"
+    if path.is_dir():
+        return None
+    return "table" if looks_like_table(path) else "text" if looks_like_text(path) else None

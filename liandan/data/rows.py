@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from liandan.data.errors import DataError, Unreadable
-from liandan.data.text import examine
+from liandan.data.text_files import examine
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _LISTED = 20  # bad rows told; the rest are counted

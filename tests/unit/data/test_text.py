@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 from liandan.data import tokenizer as tokenizers
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.kept import Ragged, kept
-from liandan.data.readers import read
+from liandan.data.readers import detect_format, read
+from liandan.data.rows import BadRows
+from liandan.data.split import hold_out, restore
 from liandan.data.text_pipeline import TextPipeline
 from liandan.data.tokens import WindowSamples
+from tests.unit.data.tables import write
 
 POEMS = (
     "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。\n\n"
@@ -91,6 +94,22 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     source = read(tmp_path / "t")
     assert [source.text(i) for i in range(len(source))] == ["一\n\n", "甲", "二\n", "三"]
     assert "".join(source.pieces(4)) == "一\n\n甲二\n三"
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".tsv", ".parquet"])
+def test_rows_with_a_text_each(tmp_path: Path, suffix: str) -> None:
+    said = [f"第{i}首\n\n“月，{i}”\n" for i in range(150)]
+    file = write(tmp_path / f"诗{suffix}", [{"text": text, "author": "李白"} for text in said])
+    assert detect_format(file) == "text"
+    source = read(file)
+    assert [source.text(i) for i in range(150)] == [f"{text.strip()}\n\n" for text in said]
+    assert source.fingerprint() == read(file).fingerprint() and source.manifest()[0][0] == file.name
+    train, val, names = hold_out(source, 0.1)
+    again, same = restore(read(file), names)
+    assert len(val) == 15 and same.spans.tolist() == val.spans.tolist() and again.spans.tolist() == train.spans.tolist()
+    assert fit(train).samples(val, training=False).tokens.tolist() == fit(train).encode("".join(val.pieces())).tolist()
+    with pytest.raises(BadRows, match='expected text under "words"'):
+        read(file, "text", text="words")
 
 
 def test_a_text_that_changed_meanwhile(tmp_path: Path) -> None:
