@@ -183,8 +183,9 @@ def compare(*targets: str | Path) -> Comparison:
 def model(name: str, **kwargs: Any) -> nn.Module:
     """A model by its name, such as "timm/resnet18" or "liandan/lenet5"; keyword arguments are its builder's."""
     from liandan import models
+    from liandan.runtime.weights import local
 
-    return models.build(name, **kwargs)
+    return models.build(local(name), **kwargs)
 
 
 __all__ = ["Recipe", "RecipeError", "Run", "compare", "load_recipe", "model", "open_run", "recipe_of", "train"]

@@ -3,7 +3,8 @@
     liandan/<name>                                    files of this room: NAMES
     timm/<name>[.<tag>]                               timm.list_models()
     torchvision/<name>                                torchvision.models.list_models(module=torchvision.models)
-    hf/<folder>                                       a model of transformers, on this machine
+    hf/<folder>                                       a model of transformers, on this machine; runtime.weights.local makes such a folder
+                                                      of hf/<hub id> and hf/<file>.gguf
 
 Nothing here fetches: a model is built with fresh weights, and `weights.load_weights` fills it from a local file.
 Importing this package imports neither torch nor timm nor torchvision.
