@@ -20,7 +20,8 @@ def measure(setting: Setting) -> Result:
 
     folder = sources.get("smollm2-135m-instruct")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompt: Any = tokenizer.apply_chat_template([{"role": "user", "content": _ASKED}], add_generation_prompt=True, return_dict=True)["input_ids"]
+    question = [{"role": "user", "content": _ASKED}]
+    prompt: Any = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=True)["input_ids"]
     tokens, texts = setting.pick(128, 8), setting.pick(3, 1)
 
     def peer(dtype: str, cache: str) -> dict[str, Any]:
