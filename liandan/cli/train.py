@@ -49,12 +49,12 @@ def command(
     from liandan import api
     from liandan.cli.progress import Progress
     from liandan.engine import probe, session
-    from liandan.recipe import to_yaml
+    from liandan.recipe import in_short
     from liandan.recipe.scalars import write
 
     recipe, made = api.recipe_of(target, overrides or [])
     tell = say if made and not quiet and is_main() else lambda text: None
-    tell(f"# the recipe made for {target}\n{to_yaml(recipe)}")
+    tell(f"# the recipe made for {target}; every other key has its default\n{in_short(recipe)}")
     if folds is not None:
         raise typer.Exit(cross_validate(recipe, folds, [target, *(overrides or [])], resume, allow_data_change, as_json, quiet))
     if made and not quiet and not resume:
@@ -85,8 +85,8 @@ def command(
         print(f"{outcome.reason} at step {outcome.step}, best at step {outcome.best_step}: {outcome.layout.root}")
         for split in dict.fromkeys(name.partition("/")[0] for name in outcome.metrics):
             print(f"report: {outcome.layout.evaluation(split) / 'report.html'}")
-        print("next:")
-        print("  liandan evaluate last\n  liandan predict last <files or text>\n  liandan runs show last")
+        run = "last" if recipe.run.dir is None else shlex.quote(str(outcome.layout.root))
+        print(f"next:\n  liandan evaluate {run}\n  liandan predict {run} <files or text>\n  liandan runs show {run}")
 
 
 def cross_validate(

@@ -10,10 +10,10 @@ from .arguments import check_arguments
 from .convert_model import variants
 from .document import Document
 from .faults import Fault, RecipeError, nearest
-from .load import load_recipe, make_recipe
+from .load import load_recipe, make_recipe, read_value
 from .schema import HoldOut, Named, Recipe, Source, Step
 from .shipped import find, shipped
-from .write import ABSENT, diff, json_schema, to_yaml
+from .write import ABSENT, diff, in_short, json_schema, to_yaml
 
 __all__ = [
     "ABSENT",
@@ -28,10 +28,12 @@ __all__ = [
     "check_arguments",
     "diff",
     "find",
+    "in_short",
     "json_schema",
     "load_recipe",
     "make_recipe",
     "nearest",
+    "read_value",
     "shipped",
     "to_yaml",
     "variants",
