@@ -21,7 +21,7 @@ def main() -> None:
     folder, dtype, prompt, tokens, texts = sys.argv[1:]
     model = models.build(f"hf/{folder}").eval()
     load_weights(model, folder)
-    writer = decoder(model, getattr(torch, dtype))
+    writer = decoder(model, torch.bfloat16, int8=True) if dtype == "int8" else decoder(model, getattr(torch, dtype))
     ids, seconds, made = torch.tensor([json.loads(prompt)]), [], []
     for _ in range(1 + int(texts)):
         started = time.perf_counter()
