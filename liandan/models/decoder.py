@@ -36,10 +36,11 @@ def decoder(model: nn.Module, dtype: torch.dtype, int8: bool = False) -> Any:
         ModelError: int8 for a model, or on a device, that has none.
     """
     known = as_gpt(model) if isinstance(model, CausalLM) else model
-    dense = isinstance(known, GPT) and not known.config["experts"] and not any(hasattr(part, "get_base_layer") for part in known.modules())
-    if int8 and not (dense and known.embedding.weight.device.type == "cpu"):
+    if not isinstance(known, GPT) or known.config["experts"] or any(hasattr(part, "get_base_layer") for part in known.modules()):
+        known = None
+    if int8 and (known is None or known.embedding.weight.device.type != "cpu"):
         raise ModelError("int8 is for dense Llamas (liandan/gpt, hf/) without an adapter, on a CPU; leave it out")
-    if not dense or (dtype == torch.float64 and not int8):
+    if known is None or (dtype == torch.float64 and not int8):
         return model
     return Decoder(known, torch.bfloat16 if int8 else dtype, int8)
 
@@ -63,7 +64,7 @@ def product(x: Tensor, weight: Tensor | Int8) -> Tensor:
         return F.linear(x, weight)
     flat = x.flatten(0, -2)
     if len(flat) <= _FEW:
-        return torch._weight_int8pack_mm(flat, weight.values, weight.scale).unflatten(0, x.shape[:-1])
+        return torch.ops.aten._weight_int8pack_mm(flat, weight.values, weight.scale).unflatten(0, x.shape[:-1])
     return F.linear(x, weight.values.to(x.dtype) * weight.scale[:, None])
 
 
@@ -112,11 +113,12 @@ class Decoder:
     def new_cache(self, batch: int, length: int | None = None, start: Tensor | None = None) -> Cache:
         """See GPT.new_cache."""
         shape = (len(self.layers), batch, self.n_kv, length or self.context, self.dim)
-        return Cache(*(torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in "kv"), start)
+        keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
+        return Cache(keys, values, start)
 
     def step(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits float32 (B, vocab) after the last of tokens (B, T), as GPT.step gives them."""
-        cache = cache or self.new_cache(*tokens.shape)
+        cache = cache or self.new_cache(len(tokens), tokens.shape[1])
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             x = F.embedding(tokens, self.embedding).float()
             past, cache.position, mask = cache.position, cache.position + tokens.shape[1], cache.visible(tokens.shape[1])

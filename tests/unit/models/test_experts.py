@@ -32,7 +32,8 @@ def test_it_is_mixtral() -> None:
     """transformers' Mixtral with the same weights."""
     transformers = pytest.importorskip("transformers")
     model = small(router_noise=False, n_kv_head=2).float()
-    dense = GPT(**SMALL | {"experts": 0, "n_kv_head": 2})
+    plain: dict[str, Any] = {**SMALL, "experts": 0, "n_kv_head": 2}
+    dense = GPT(**plain)
     names, config = to_llama({name: torch.tensor(0) for name in dense.state_dict()}, dense.config)
     config |= {"model_type": "mixtral", "num_local_experts": 5, "num_experts_per_tok": 2, "architectures": ["MixtralForCausalLM"]}
     theirs = transformers.MixtralForCausalLM(transformers.MixtralConfig(**config, sliding_window=None)).eval()
