@@ -51,7 +51,7 @@ def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, int]]:
             continue
         sketch = empty.copy()
         sketch.update_batch((own & np.uint64(0xFFFFFFFF)).tolist())
-        first = next((i for i in sorted(index.query(sketch)) if similarity(own, shingles(texts[i], WORDS)) >= threshold), None)
+        first = next((i for i in sorted(index.query(sketch)) if similarity(own, shingles(texts[int(i)], WORDS)) >= threshold), None)
         if first is None:
             index.insert(j, sketch, check_duplication=False)
         else:
