@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liandan.models import ModelError
+from liandan.models import ModelError, packing
 
 
 @dataclass
@@ -39,13 +39,13 @@ class Cache:
 
 
 def rotary(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, dim/2) of the angles position * base^(-2i/dim).
+    """Cosines and sines (..., dim/2) of the angles position * base^(-2i/dim), for positions (...).
 
     Made anew in each forward, in `dtype` (at least float32): half precision cannot hold the angle of a late position, and a stored
     table would follow the weights into it.
     """
     frequencies = base ** (torch.arange(0, dim, 2, device=positions.device, dtype=dtype) / -dim)
-    angles = positions.to(dtype)[:, None] * frequencies
+    angles = positions.to(dtype)[..., None] * frequencies
     return angles.cos(), angles.sin()
 
 
@@ -66,7 +66,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, n_kv_head * self.head_dim, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int, mask: Tensor | None) -> Tensor:
         batch, tokens, width = x.shape
 
         def heads(y: Tensor, n: int) -> Tensor:
@@ -83,7 +83,6 @@ class Attention(nn.Module):
             k, v = cache.keys[layer, :, :, :end].to(q.dtype), cache.values[layer, :, :, :end].to(q.dtype)
         # Query i of this call is token past + i and sees keys 0..past + i. `is_causal` means that only when nothing is past,
         # and a single query, the newest token, sees all there is.
-        mask = None
         if past and tokens > 1:
             mask = torch.ones(tokens, past + tokens, dtype=torch.bool, device=x.device).tril(past)
         y = F.scaled_dot_product_attention(
@@ -91,7 +90,7 @@ class Attention(nn.Module):
             k,
             v,
             attn_mask=mask,
-            is_causal=past == 0,
+            is_causal=past == 0 and mask is None,
             dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.n_kv_head != self.n_head,
         )
@@ -118,8 +117,8 @@ class Block(nn.Module):
         self.mlp = SwiGLU(width, hidden)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, cache, layer))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int, mask: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, cache, layer, mask))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
@@ -192,8 +191,13 @@ class GPT(nn.Module):
         shape = (len(self.blocks), batch, self.config["n_kv_head"], length, self.head_dim)
         return Cache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """The normalized residual stream (B, T, width) that the head reads. Arguments as in `forward`."""
+    def hidden(self, ids: Tensor, cache: Cache | None = None, segments: Tensor | None = None) -> Tensor:
+        """The normalized residual stream (B, T, width) that the head reads.
+
+        Args:
+            ids, cache: as in `forward`.
+            segments: int64 (B, T), the number of the text that each token belongs to, where a row holds several; see models.packing.
+        """
         past, tokens = (cache.position if cache else 0), ids.shape[1]
         room = cache.length if cache else self.context
         if past + tokens > room:
@@ -202,9 +206,12 @@ class GPT(nn.Module):
             )
         x = self.dropout(self.embedding(ids))
         precise = torch.float64 if self.embedding.weight.dtype == torch.float64 else torch.float32
-        cos, sin = rotary(torch.arange(past, past + tokens, device=ids.device), self.head_dim, self.rope_base, precise)
+        at, mask = torch.arange(past, past + tokens, device=ids.device), None
+        if segments is not None:
+            at, mask = packing.positions(segments)[:, None], packing.visible(segments)  # one axis more, for the heads
+        cos, sin = rotary(at, self.head_dim, self.rope_base, precise)
         for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, cache, layer)
+            x = block(x, cos, sin, cache, layer, mask)
         if cache is not None:
             cache.position = past + tokens
         return self.norm(x)
@@ -219,7 +226,7 @@ class GPT(nn.Module):
         Raises:
             ValueError: more tokens than the context or the cache holds.
         """
-        return self._logits(self.hidden(ids, cache))
+        return self.logits(self.hidden(ids, cache))
 
     def step(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits (B, vocab_size) after the last of tokens (B, T): what `sampling.generate` walks on.
@@ -227,9 +234,15 @@ class GPT(nn.Module):
         Without gradients; call eval() first, or dropout is in it.
         """
         with torch.no_grad():
-            return self._logits(self.hidden(tokens, cache)[:, -1])
+            return self.logits(self.hidden(tokens, cache)[:, -1])
 
-    def _logits(self, x: Tensor) -> Tensor:
+    @property
+    def head_weights(self) -> list[nn.Parameter]:
+        """What `logits` computes with."""
+        return [self.embedding.weight] if self.head is None else list(self.head.parameters())
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the head makes of hidden states (..., width): float32 or wider (..., vocab_size)."""
         logits = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 

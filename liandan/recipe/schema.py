@@ -274,6 +274,10 @@ class TextData(Section):
     template: Text = Field(
         default="auto", description="how a conversation is written: chatml or plain; auto: the model's own way, else chatml"
     )
+    packing: Flag = Field(
+        default=False,
+        description="true: conversations of a batch share rows, none sees another; less padding to compute, the loss stays the same",
+    )
 
 
 class Data(Section):
@@ -303,13 +307,16 @@ class Unfreeze(Section):
 
 class Model(Named):
     name: Text = Field(
-        description="timm/..., torchvision/..., liandan/... or hf/<folder>; other keys: its keyword arguments", examples=["liandan/lenet5"]
+        description="timm/..., torchvision/..., liandan/..., hf/<folder> or hf/source:<entry>; other keys: its keyword arguments", examples=["liandan/lenet5"]
     )
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")
     freeze: Names = Field(default=(), description="parts that do not learn: prefixes of parameter names, or backbone")
     adapter: Named | None = Field(
         default=None,
         description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none",
+    )
+    quantize: Literal["nf4"] | None = Field(
+        default=None, description="how the frozen weights beside an adapter are held in memory: nf4, 4 bits a weight (QLoRA); null: as they are"
     )
     unfreeze: Annotated[tuple[Unfreeze, ...], Strict(False)] = Field(
         default=(), description="frozen parts that begin to learn later, in order: [{at: {epochs: 2}, modules: [blocks.6]}]"

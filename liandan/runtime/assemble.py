@@ -29,14 +29,14 @@ from liandan.models.freeze import Frozen, freeze, thaw
 from liandan.models.weights import Report, load_weights
 from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
-from liandan.runtime import weights
+from liandan.runtime import adapted, weights
+from liandan.runtime.compiled import compiled
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, in_steps, make_plan
 from liandan.runtime.teacher import open_teacher
 from liandan.tasks import Task
 from liandan.tasks.task import TARGETS
 
-_INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
 _COMPILE_STEPS = 2000  # below this many steps torch.compile does not earn its minutes back
 _CATALOGUE = "source:"  # a data path that names an entry of `liandan data list`
 _SOME_MEMORY = 4 << 30  # bytes, where the system does not tell
@@ -178,6 +178,10 @@ def check(recipe: Recipe) -> list[Fault]:
             known_losses = {n: keyword_only(f) for n, f in task.losses.items()}
             faults += named_faults(recipe, "loss", recipe.loss, known_losses) or tried_faults(recipe, "loss", recipe.loss, task.try_loss)
         faults += judging_faults(recipe, task)
+        if recipe.data.text.packing and not task.packs:
+            hint = f"{recipe.task} has no conversations that could share a row"
+            faults.append(Fault("data.text.packing", document.where("data.text.packing"), "false", "true", hint))
+    faults += adapted.faults(recipe)
     try:
         builder = inspect.signature(models.resolve(recipe.model.name))
         ours = [n for n, p in builder.parameters.items() if p.default is p.empty]  # what has no default is told by the task
@@ -285,7 +289,8 @@ def assemble(
         fit_pipeline(recipe, task_type, splits.train) if preprocessing is None else PIPELINES[task_type.kind].from_json(preprocessing)
     )
     labels = getattr(splits.train, "labels", None)
-    task = build_task(recipe, task_type, labels, {**pipeline.describe(), "class_counts": list(splits.facts.get("classes", {}).values())})
+    told = {"class_counts": list(splits.facts.get("classes", {}).values()), "packing": recipe.data.text.packing}
+    task = build_task(recipe, task_type, labels, {**pipeline.describe(), **told})
     ask(recipe, task)
     for text in task.notices():
         note(text)
@@ -296,8 +301,9 @@ def assemble(
     if recipe.model.freeze and recipe.model.weights == "none":
         parts = ", ".join(recipe.model.freeze)
         note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
-    model = adapted(recipe, model, report)
+    adapted.check_packing(recipe, model)
     recipe = resolve(recipe, model, device, note)
+    model = adapted.held(recipe, adapted.adapted(recipe, model, report))
     frozen = freeze(model, recipe.model.freeze)
     for module in task.frozen_modules(model):
         module.requires_grad_(False)
@@ -316,7 +322,7 @@ def assemble(
         recipe, task, model, device, pipeline, train, val, test,
         loader, make_loader(recipe, val, device) if val is not None else None, plan, stages,
         [(n, p) for n, p in model.named_parameters() if p.requires_grad or (n in frozen.parameters and n not in stages[-1].parameters)],
-        torch.compile(task.loss, dynamic=True) if recipe.train.compile else task.loss,
+        compiled(task.loss, model) if recipe.train.compile else task.loss,
         {**facts, "samples": {name: len(s) for name, s in (("train", train), ("val", val), ("test", test)) if s is not None}}, note,
     )  # fmt: skip
 
@@ -359,7 +365,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         split: steps if isinstance(steps, str) else [{"name": s.name, **s.arguments} for s in steps]
         for split, steps in (("train", recipe.data.transforms.train), ("eval", recipe.data.transforms.eval))
     }
-    defaults = {**models.defaults(recipe.model.name), **weights.preprocessing(recipe)}
+    defaults = {**models.defaults(weights.located(recipe).model.name), **weights.preprocessing(recipe)}
     given = recipe.model.arguments
     if "in_chans" in given:
         defaults["channels"] = given["in_chans"]
@@ -376,6 +382,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
 
 def build_model(recipe: Recipe, task: Task) -> nn.Module:
     """The model, its initial weights drawn from the seed alone; told of its data what its builder can be told."""
+    recipe = weights.located(recipe)
     known = {k: v for k, v in task.model_arguments().items() if models.accepts(recipe.model.name, k)}
     for key, given in recipe.model.arguments.items():
         needed = known.get(key)
@@ -383,21 +390,8 @@ def build_model(recipe: Recipe, task: Task) -> nn.Module:
             where = recipe.document.lines.get(f"model.{key}", "")
             raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(recipe.seed, _INITIAL))
+        torch.manual_seed(mix(recipe.seed, adapted.INITIAL))
         return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
-
-
-def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
-    """The model with the recipe's adapter, if it has one, whose initial weights are drawn from the seed alone.
-
-    Args:
-        loaded: what became of the model's own weights.
-    """
-    if recipe.model.adapter is None:
-        return model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
-        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, loaded.fresh)
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:

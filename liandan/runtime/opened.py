@@ -22,7 +22,7 @@ from liandan.models.weights import Report, load_weights
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
-from liandan.runtime import assemble, weights
+from liandan.runtime import adapted, assemble, base, weights
 from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import make_plan
@@ -162,7 +162,7 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     """
     if not layout.resolved.exists():
         raise RunError(f"{layout.root} is not a run that can be opened: it has no resolved.yaml")
-    recipe = weights.at_home(load_recipe(layout.resolved), layout)
+    recipe = base.at_home(load_recipe(layout.resolved), layout)
     device = assemble.find_device(recipe if recipe.device == "cpu" or torch.cuda.is_available() else recipe.with_values({"device": "auto"}))
     device.precision = str(recipe.train.precision)
     torch.set_num_threads(int(recipe.train.threads))
@@ -175,7 +175,7 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     if recipe.model.adapter is not None:
         initial = weights.find(recipe)
         report = load_weights(model, initial) if initial is not None else Report()
-        model = assemble.adapted(recipe, model, report)
+        model = adapted.adapted(recipe, model, report)
     pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
     folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
     if folder is None or store.verify(folder) is not None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from liandan import sources
-from liandan.models.huggingface import FILES
 from liandan.models.pretrained import published
 from liandan.recipe import Fault, Recipe, RecipeError
 from liandan.runs import layout as layouts
@@ -20,8 +19,17 @@ def here(model: str) -> bool:
 
 
 _RUN = "run:"
-_FOLDER = "hf/"  # a model that is a folder, with its weights in it
-_KEPT = 2 * 10**9  # bytes of frozen weights that a run directory holds itself
+FOLDER = "hf/"  # a model that is a folder, with its weights in it
+_SOURCE = "source:"  # which is an entry of `liandan model list`
+
+
+def located(recipe: Recipe) -> Recipe:
+    """The recipe with a model's folder where `hf/source:<name>` names an entry of the catalogue of sources, which is fetched first."""
+    named = recipe.model.name.removeprefix(FOLDER)
+    if not (recipe.model.name.startswith(FOLDER) and named.startswith(_SOURCE)):
+        return recipe
+    name, _, inside = named.removeprefix(_SOURCE).partition("/")
+    return recipe.with_values({"model.name": f"{FOLDER}{sources.get(name) / inside}"})
 
 
 def find(recipe: Recipe) -> Path | None:
@@ -31,11 +39,11 @@ def find(recipe: Recipe) -> Path | None:
         RecipeError: the file or run is not there.
         sources.SourceError: the weights are not on this machine and could not be fetched; says what was tried.
     """
-    wanted = recipe.model.weights
+    recipe, wanted = located(recipe), recipe.model.weights
     if wanted == "none":
         return None
-    if wanted == "pretrained" and recipe.model.name.startswith(_FOLDER):
-        return Path(recipe.model.name.removeprefix(_FOLDER))
+    if wanted == "pretrained" and recipe.model.name.startswith(FOLDER):
+        return Path(recipe.model.name.removeprefix(FOLDER))
     if wanted == "pretrained":
         where = published(recipe.model.name)
         if where is None:
@@ -48,7 +56,7 @@ def find(recipe: Recipe) -> Path | None:
             raise _fault(recipe, "a run with a checkpoint", f"{layout.root} has none")
         return layout.checkpoints / pointer["checkpoint"] / "model.safetensors"
     path = Path(wanted)
-    if not path.is_file():
+    if not path.is_file() and not (path.is_dir() and any(path.glob("*.safetensors"))):
         raise _fault(
             recipe,
             "none, pretrained, run:<run>, or the path of a weights file",
@@ -63,38 +71,6 @@ def preprocessing(recipe: Recipe) -> dict[str, Any]:
         return {}
     kept = store.read_json(layouts.find(recipe.model.weights.removeprefix(_RUN)).preprocessing)
     return {"tokenizer": kept["tokenizer"]} if kept.get("tokenizer") else {}
-
-
-def keep(recipe: Recipe, layout: layouts.Layout, initial: Path | None) -> None:
-    """Copy into the run's base/ what the run cannot do without and its checkpoints do not hold: of a model that is a folder, how it is
-    built; and the frozen weights, where an adapter learns beside them.
-
-    Args:
-        initial: what `find` found.
-
-    Raises:
-        RecipeError: they are too large for a run directory.
-    """
-    wanted: list[Path] = []
-    if recipe.model.name.startswith(_FOLDER):
-        wanted += [Path(recipe.model.name.removeprefix(_FOLDER)) / name for name in FILES]
-    if recipe.model.adapter is not None and initial is not None:
-        wanted += sorted(initial.glob("*.safetensors")) if initial.is_dir() else [initial]
-    wanted = [path for path in wanted if path.is_file() and path.parent.resolve() != layout.base.resolve()]
-    if sum(path.stat().st_size for path in wanted) > _KEPT:
-        raise _fault(recipe, f"frozen weights of at most {_KEPT / 1e9:g} GB beside an adapter", "larger ones are not supported yet")
-    for path in wanted:
-        layout.base.mkdir(exist_ok=True)
-        store.copy_file(path, layout.base / path.name)
-
-
-def at_home(recipe: Recipe, layout: layouts.Layout) -> Recipe:
-    """The recipe of a run with what lies in its base/ found there, wherever the run directory has been moved."""
-    if not layout.base.is_dir():
-        return recipe
-    if recipe.model.name.startswith(_FOLDER):
-        return recipe.with_values({"model.name": f"{_FOLDER}{layout.base}"})
-    return recipe.with_values({"model.weights": str(next(layout.base.iterdir()))})
 
 
 def _fault(recipe: Recipe, expected: str, hint: str) -> RecipeError:

@@ -25,14 +25,14 @@ def next_token(logits: Tensor, target: Tensor) -> Tensor:
     """Negative log-likelihood of each next token in nats, 0 at padding.
 
     Args:
-        logits: float (batch, tokens, vocabulary).
-        target: int64 (batch, tokens), -100 where there is nothing to predict.
+        logits: float (..., vocabulary).
+        target: int64 (...), -100 where there is nothing to predict.
 
     Returns:
-        float (batch, tokens), at least float32.
+        float (...), at least float32.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none", ignore_index=_NOTHING).view_as(target)
+    return F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none", ignore_index=_NOTHING).view_as(target)
 
 
 class LanguageModel(Task):

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.rows import SUFFIXES
-from liandan.models import sampling
+from liandan.models import packing, sampling
 from liandan.models.sampling import GREEDY, Sampling
 from liandan.tasks import text_metrics
+from liandan.tasks.head import summed_loss
 from liandan.tasks.language_model import next_token
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
 
@@ -30,6 +31,7 @@ class SFT(Task):
     metrics = ("loss", "perplexity", "token_accuracy")
     best = ("val/loss", "min")
     losses: ClassVar = {"next_token": next_token}
+    packs = True
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
@@ -68,11 +70,17 @@ class SFT(Task):
     def count(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(batch["weights"].sum())}
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        logits = model(batch["ids"])
-        learned = batch["target"] != _NOTHING
-        right = ((logits.detach().argmax(-1) == batch["target"]) & learned).sum()
-        return {"loss": (next_token(logits, batch["target"]) * batch["weights"]).sum()}, {"token_accuracy": (right, learned.sum())}
+    def loss(self, model: Any, batch: Batch) -> tuple[Sums, Logs]:
+        """Of the tokens that weigh something; the head computes at their places alone."""
+        ids, target, weights, segments = batch["ids"], batch["target"], batch["weights"], None
+        if self.data.get("packing"):
+            source, segments = (placed.to(ids.device) for placed in packing.pack(batch["filled"], ids.shape[1]))
+            ids, target, weights = (packing.pick(*of, source) for of in ((ids, 0), (target, _NOTHING), (weights, 0)))
+        count = sum(batch["learned"])
+        learned = torch.nonzero_static(target.flatten() != _NOTHING, size=count).squeeze(1)  # a size that is known asks no device for it
+        hidden = model.hidden(ids, segments=segments).flatten(0, 1)[learned]
+        total, right = summed_loss(model.logits, model.head_weights, hidden, target.flatten()[learned], weights.flatten()[learned])
+        return {"loss": total}, {"token_accuracy": (right, count)}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}
