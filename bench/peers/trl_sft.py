@@ -49,14 +49,13 @@ def main() -> None:
     options.add_argument("--compile", action="store_true")
     options.add_argument("--plain", action="store_true", help="nothing but the defaults")
     asked = options.parse_args()
-    torch.set_num_threads(torch.get_num_threads())
     rows = np.load(asked.rows, allow_pickle=False)
     data = Dataset.from_dict({"input_ids": rows["ids"].tolist(), "labels": rows["labels"].tolist()})
-    fast = {} if asked.plain else {"bf16": True, "gradient_checkpointing": False, "optim": "adamw_torch_fused", "torch_compile": asked.compile}
+    fast: dict[str, Any] = {"bf16": True, "gradient_checkpointing": False, "optim": "adamw_torch_fused", "torch_compile": asked.compile}
     arguments = SFTConfig(
         output_dir="trl", per_device_train_batch_size=asked.batch, max_steps=asked.warmup + asked.steps, learning_rate=1e-4,
-        lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, logging_steps=5, save_strategy="no", report_to="none", use_cpu=True,
-        train_sampling_strategy="sequential", max_length=None, disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, **fast,
+        lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, logging_steps=5, save_strategy="no", report_to="none",
+        use_cpu=True, train_sampling_strategy="sequential", max_length=None, disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, **({} if asked.plain else fast),
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(asked.model, **({} if asked.plain else {"dtype": torch.bfloat16}))
     clock = Clock(asked.warmup, asked.warmup + asked.steps)

@@ -307,7 +307,8 @@ class Unfreeze(Section):
 
 class Model(Named):
     name: Text = Field(
-        description="timm/..., torchvision/..., liandan/..., hf/<folder> or hf/source:<entry>; other keys: its keyword arguments", examples=["liandan/lenet5"]
+        description="timm/..., torchvision/..., liandan/..., hf/<folder> or hf/source:<entry>; other keys: its keyword arguments",
+        examples=["liandan/lenet5"],
     )
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")
     freeze: Names = Field(default=(), description="parts that do not learn: prefixes of parameter names, or backbone")
@@ -316,7 +317,8 @@ class Model(Named):
         description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none",
     )
     quantize: Literal["nf4"] | None = Field(
-        default=None, description="how the frozen weights beside an adapter are held in memory: nf4, 4 bits a weight (QLoRA); null: as they are"
+        default=None,
+        description="how the frozen weights beside an adapter are held in memory: nf4, 4 bits each (QLoRA); null: as they are",
     )
     unfreeze: Annotated[tuple[Unfreeze, ...], Strict(False)] = Field(
         default=(), description="frozen parts that begin to learn later, in order: [{at: {epochs: 2}, modules: [blocks.6]}]"

@@ -40,14 +40,14 @@ def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
     Raises:
         RecipeError: they cannot be quantized here.
     """
-    spec = recipe.model
+    spec, key = recipe.model, "model.quantize"
     if spec.adapter is None:
         return model
     if spec.quantize is not None:
         try:
             quantize(model, adapter.linear_layers(model), computed_in(recipe) or torch.float32)
         except ModelError as error:
-            raise RecipeError([Fault("model.quantize", recipe.document.where("model.quantize"), "null", spec.quantize, str(error))]) from error
+            raise RecipeError([Fault(key, recipe.document.where(key), "null on this machine", spec.quantize, str(error))]) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, INITIAL, 1))
         return adapter.adapt(model, spec.adapter.name, spec.adapter.arguments, loaded.fresh)

@@ -14,6 +14,7 @@ import torch
 
 from liandan.data import tokenizer as tokenizers
 from liandan.data.order import Order
+from liandan.data.template import TEMPLATES
 from liandan.engine import session
 from liandan.models.adapter import is_adapter
 from liandan.recipe import Recipe, make_recipe
@@ -27,7 +28,6 @@ datasets = pytest.importorskip("datasets")
 peft = pytest.importorskip("peft")
 
 STEPS, BATCH, MICRO, LR = 20, 8, 4, 3e-3
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"  # fmt: skip
 POEMS = "床前明月光，疑是地上霜。举头望明月，低头思故乡。白日依山尽，黄河入海流。欲穷千里目，更上一层楼。春眠不觉晓，处处闻啼鸟。"
 
 
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=0, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(place / "base")
-    for name, value in kept.transformers_files(128, {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}, TEMPLATE).items():
+    for name, value in kept.transformers_files(128, {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}, TEMPLATES["chatml"]).items():
         (place / "base" / name).write_text(json.dumps(value), encoding="utf-8")
     return place
 

@@ -55,8 +55,9 @@ def folder(kind: str, to: Path) -> Any:
     torch.manual_seed(0)
     common: dict[str, Any] = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     if kind == "gpt2":
-        made = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=50, n_positions=64, n_embd=32, n_layer=2, n_head=4, attn_pdrop=0,
-                                                                    resid_pdrop=0, embd_pdrop=0))  # fmt: skip
+        dropouts: dict[str, Any] = {"attn_pdrop": 0, "resid_pdrop": 0, "embd_pdrop": 0}
+        config = transformers.GPT2Config(vocab_size=50, n_positions=64, n_embd=32, n_layer=2, n_head=4, **dropouts)
+        made = transformers.GPT2LMHeadModel(config)
     elif kind == "gemma2":  # caps its logits: its head is not all there is
         made = transformers.Gemma2ForCausalLM(
             transformers.Gemma2Config(**common, num_key_value_heads=2, head_dim=8, intermediate_size=48, final_logit_softcapping=1.0,
