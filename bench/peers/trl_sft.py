@@ -55,7 +55,8 @@ def main() -> None:
     arguments = SFTConfig(
         output_dir="trl", per_device_train_batch_size=asked.batch, max_steps=asked.warmup + asked.steps, learning_rate=1e-4,
         lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, logging_steps=5, save_strategy="no", report_to="none",
-        use_cpu=True, train_sampling_strategy="sequential", max_length=None, disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True},
+        use_cpu=True, train_sampling_strategy="sequential", max_length=None, disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True},
         **({} if asked.plain else fast),
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(asked.model, **({} if asked.plain else {"dtype": torch.bfloat16}))
