@@ -33,10 +33,10 @@ POEMS = "床前明月光，疑是地上霜。举头望明月，低头思故乡�
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama with a tokenizer, and 90 questions with answers of 1 to 40 characters."""
+    """A small Llama with a tokenizer, and 80 questions with answers of 1 to 40 characters."""
     place = tmp_path_factory.mktemp("问答")
     draw = random.Random(0)
-    pairs = [("".join(draw.choices(POEMS, k=draw.randint(2, 12))), "".join(draw.choices(POEMS, k=draw.randint(1, 40)))) for _ in range(90)]
+    pairs = [("".join(draw.choices(POEMS, k=draw.randint(2, 12))), "".join(draw.choices(POEMS, k=draw.randint(1, 40)))) for _ in range(80)]
     (place / "qa.json").write_text(json.dumps([{"prompt": q, "completion": a} for q, a in pairs]), encoding="utf-8")
     kept = tokenizers.train([q + a for q, a in pairs], "bpe", 320)
     torch.manual_seed(0)
@@ -103,7 +103,7 @@ def test_one_batch_has_trls_loss_and_gradient(place: Path, lora: bool) -> None:
     sums, _ = parts.task.loss(parts.model, ours)
     mean = sums["loss"] / parts.task.count(ours)["loss"]
     mean.backward()
-    assert float(mean) == pytest.approx(float(loss), rel=1e-6)
+    assert mean.item() == pytest.approx(loss.item(), rel=1e-6)
     gradients = {n.removeprefix("base_model.model."): p.grad for n, p in theirs.model.named_parameters() if p.grad is not None}
     assert set(gradients) == {n for n, _ in parts.named}
     scale = max(float(g.abs().max()) for g in gradients.values())

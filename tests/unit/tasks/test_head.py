@@ -25,7 +25,7 @@ def test_it_is_torchs_cross_entropy(positions: int, frozen: bool) -> None:
     plain = (F.cross_entropy(logits, target, reduction="none") * weights).sum()
     theirs = torch.autograd.grad(plain / 7, leaves)
 
-    assert float(total) == pytest.approx(float(plain), rel=1e-12) and int(right) == int((logits.argmax(-1) == target).sum())
+    assert total.item() == pytest.approx(plain.item(), rel=1e-12) and int(right) == int((logits.argmax(-1) == target).sum())
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
