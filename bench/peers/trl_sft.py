@@ -1,6 +1,7 @@
 """LoRA fine-tuning by TRL's SFTTrainer, with what its documentation names for speed.
 
-Prints {"seconds": of the steps after the warm-up, "cpu": the processor's own time in them, "tokens", "memory": peak resident bytes, "loss": of those steps}.
+Prints {"seconds": of the steps after the warm-up, "cpu": the processor's own time in them, "tokens", "memory": peak resident bytes,
+"loss": of those steps}.
 
 Flags: the base in bfloat16 and autocast to it (`bf16`), the loss in chunks of the trained positions (`chunked_nll`, its default), a fused
 optimizer, no gradient checkpointing, no packing (its packing asks for FlashAttention, and these rows are full), `--compile` for
@@ -68,8 +69,8 @@ def main() -> None:
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row and row["step"] > asked.warmup]
     print(json.dumps({
-        "seconds": clock.ended - clock.began, "cpu": clock.cpu, "tokens": asked.steps * asked.batch * rows["ids"].shape[1], "memory": peak(),
-        "loss": sum(losses) / max(1, len(losses)),
+        "seconds": clock.ended - clock.began, "cpu": clock.cpu, "tokens": asked.steps * asked.batch * rows["ids"].shape[1],
+        "memory": peak(), "loss": sum(losses) / max(1, len(losses)),
     }))  # fmt: skip
 
 

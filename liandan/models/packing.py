@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 _PADDING = -1
+_MULTIPLES = 8  # of the longest text, as which rows are tried
+_LINEAR = 2048  # tokens of a row at which attention costs about as much as everything else
 
 
 def rows(lengths: Sequence[int], width: int) -> list[list[int]]:
@@ -30,15 +32,27 @@ def rows(lengths: Sequence[int], width: int) -> list[list[int]]:
     return found
 
 
-def pack(lengths: Sequence[int], width: int) -> tuple[Tensor, Tensor]:
-    """Lay a padded batch (B, width), of which text i fills the first lengths[i] places, into as few rows as `rows` finds.
+def cheapest(lengths: Sequence[int], context: int) -> tuple[list[list[int]], int]:
+    """(rows, their length): long rows have little padding, short ones little attention. A function of the arguments alone."""
+    longest = max(1, *lengths)
+    tried = []
+    for width in sorted({min(k * longest, max(longest, context)) for k in range(1, _MULTIPLES + 1)}):
+        placed = rows(lengths, width)
+        filled = max(1, *(sum(lengths[i] for i in row) for row in placed))
+        tried.append((len(placed) * filled * (1 + filled / _LINEAR), filled, placed))
+    _, filled, placed = min(tried)
+    return placed, filled
+
+
+def pack(lengths: Sequence[int], width: int, context: int) -> tuple[Tensor, Tensor]:
+    """Lay a padded batch (B, width), of which text i fills the first lengths[i] places, into rows of at most `context` tokens.
 
     Returns:
-        source: int64 (R, width), the place of each token in the flattened batch; -1 is padding. See `pick`.
-        segments: int64 (R, width), the number of the text that each token belongs to; -1 is padding.
+        source: int64 (R, T), the place of each token in the flattened batch; -1 is padding. See `pick`.
+        segments: int64 (R, T), the number of the text that each token belongs to; -1 is padding.
     """
-    placed = rows(lengths, width)
-    source, segments = torch.full((2, len(placed), width), _PADDING, dtype=torch.int64)
+    placed, filled = cheapest(lengths, context)
+    source, segments = torch.full((2, len(placed), filled), _PADDING, dtype=torch.int64)
     for row, members in enumerate(placed):
         at = 0
         for i in members:
@@ -49,7 +63,7 @@ def pack(lengths: Sequence[int], width: int) -> tuple[Tensor, Tensor]:
 
 
 def pick(batch: Tensor, padding: float, source: Tensor) -> Tensor:
-    """The values of a padded batch (B, width) where `pack` has laid them, (R, width)."""
+    """The values of a padded batch (B, width) where `pack` has laid them, (R, T)."""
     return batch.flatten()[source.clamp_min(0)].masked_fill(source == _PADDING, padding)
 
 

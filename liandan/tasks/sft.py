@@ -74,7 +74,7 @@ class SFT(Task):
         """Of the tokens that weigh something; the head computes at their places alone."""
         ids, target, weights, segments = batch["ids"], batch["target"], batch["weights"], None
         if self.data.get("packing"):
-            source, segments = (placed.to(ids.device) for placed in packing.pack(batch["filled"], ids.shape[1]))
+            source, segments = (placed.to(ids.device) for placed in packing.pack(batch["filled"], ids.shape[1], self.data["context"]))
             ids, target, weights = (packing.pick(*of, source) for of in ((ids, 0), (target, _NOTHING), (weights, 0)))
         count = sum(batch["learned"])
         learned = torch.nonzero_static(target.flatten() != _NOTHING, size=count).squeeze(1)  # a size that is known asks no device for it

@@ -19,6 +19,16 @@ from liandan.tasks.sft import SFT
 LENGTHS = [7, 3, 12, 5, 1, 9, 4]
 
 
+def test_rows_are_long_where_that_spares_padding_and_no_longer() -> None:
+    assert packing.cheapest([60] * 12, 96) == ([[i] for i in range(12)], 60)  # two do not fit
+    for context, expected in ((320, (1, 300)), (250, (2, 180)), (100, (4, 100))):
+        placed, filled = packing.cheapest([100, 40, 40, 40, 40, 40], context)
+        assert (len(placed), filled) == expected
+    placed, filled = packing.cheapest([500] * 8, 8000)
+    assert filled == 500, "equal texts have no padding that longer rows could spare"
+    assert packing.cheapest([0, 0], 10)[1] == 1 and packing.cheapest([7], 4)[1] == 7
+
+
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=40), st.integers(40, 90))
 @settings(max_examples=40, deadline=None)
 def test_every_text_lies_in_one_row_and_rows_are_few(lengths: list[int], width: int) -> None:
@@ -33,16 +43,16 @@ def test_every_text_lies_in_one_row_and_rows_are_few(lengths: list[int], width: 
 def test_tokens_lie_where_they_are_said_to() -> None:
     width = max(LENGTHS)
     batch = torch.arange(1, len(LENGTHS) * width + 1).view(len(LENGTHS), width)
-    source, segments = packing.pack(LENGTHS, width)
+    source, segments = packing.pack(LENGTHS, width, 2 * width)
     packed = packing.pick(batch, 0, source)
     for i, length in enumerate(LENGTHS):
         assert packed[segments == i].tolist() == batch[i, :length].tolist()
     assert (packed != 0).sum() == sum(LENGTHS) and len(packed) < len(LENGTHS)
     at, seen = packing.positions(segments), packing.visible(segments)
-    for row, column in itertools.product(range(len(packed)), range(width)):
+    for row, column in itertools.product(range(len(packed)), range(packed.shape[1])):
         own = segments[row] == segments[row, column]
         assert at[row, column] == own[:column].sum()
-        assert torch.equal(seen[row, 0, column], own & (torch.arange(width) <= column))
+        assert torch.equal(seen[row, 0, column], own & (torch.arange(packed.shape[1]) <= column))
 
 
 def gpt() -> Any:
