@@ -205,7 +205,7 @@ def texts_see_one_another() -> None:
     import torch
 
     from liandan.models import packing
-    from liandan.runtime import adapted
+    from liandan.runtime import model
 
     packing.visible = lambda segments: torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool).tril()[None, None]
-    adapted.check_packing = lambda recipe, model: None
+    model.check_packing = lambda recipe, model: None

@@ -307,7 +307,7 @@ class Unfreeze(Section):
 
 class Model(Named):
     name: Text = Field(
-        description="timm/..., torchvision/..., liandan/..., hf/<folder> or hf/source:<entry>; other keys: its keyword arguments",
+        description="timm/..., torchvision/..., liandan/..., hf/<folder, hub id, file.gguf or source:entry>; others: its keyword arguments",
         examples=["liandan/lenet5"],
     )
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")

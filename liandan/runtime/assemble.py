@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from liandan import models, sources, tasks
@@ -22,14 +21,13 @@ from liandan.data.readers import read
 from liandan.data.sampling import SAMPLINGS, Sampling
 from liandan.data.split import hold_out
 from liandan.data.stats import class_counts
-from liandan.doctor.cpu import memory
+from liandan.doctor.cpu import memory_available
 from liandan.models import adapter
 from liandan.models.depth import depths
 from liandan.models.freeze import Frozen, freeze, thaw
-from liandan.models.weights import Report, load_weights
-from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
-from liandan.runtime import adapted, weights
+from liandan.runtime import model as made
+from liandan.runtime import weights
 from liandan.runtime.compiled import compiled
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, in_steps, make_plan
@@ -177,11 +175,11 @@ def check(recipe: Recipe) -> list[Fault]:
         if recipe.loss is not None:
             known_losses = {n: keyword_only(f) for n, f in task.losses.items()}
             faults += named_faults(recipe, "loss", recipe.loss, known_losses) or tried_faults(recipe, "loss", recipe.loss, task.try_loss)
-        faults += judging_faults(recipe, task)
+        faults += judging_faults(recipe, task) + idle_faults(recipe, task)
         if recipe.data.text.packing and not task.packs:
             hint = f"{recipe.task} has no conversations that could share a row"
             faults.append(Fault("data.text.packing", document.where("data.text.packing"), "false", "true", hint))
-    faults += adapted.faults(recipe)
+    faults += made.faults(recipe)
     try:
         builder = inspect.signature(models.resolve(recipe.model.name))
         ours = [n for n, p in builder.parameters.items() if p.default is p.empty]  # what has no default is told by the task
@@ -202,6 +200,17 @@ def check(recipe: Recipe) -> list[Fault]:
                 recipe, f"data.transforms.{split}[{i}]", step, {n: transforms.signature(n) for n in transforms.TRANSFORMS}
             )
     return faults
+
+
+def idle_faults(recipe: Recipe, task: type[Task]) -> list[Fault]:
+    """Faults in keys of the data section that the task's kind of data makes no use of."""
+    idle = []
+    for name in ("transforms", "text"):
+        given = getattr(recipe.data, name)
+        if name != PIPELINES[task.kind].section:
+            idle += [f"data.{name}.{key}" for key, value in given if value != type(given).model_fields[key].default]
+    expected, hint = f"a key that {recipe.task} makes use of", "leave it out, or choose another task"
+    return [Fault(key, recipe.document.where(key), expected, "one that would have no effect", hint) for key in idle]
 
 
 def judging_faults(recipe: Recipe, task: type[Task]) -> list[Fault]:
@@ -294,16 +303,13 @@ def assemble(
     ask(recipe, task)
     for text in task.notices():
         note(text)
-    model = build_model(recipe, task)
-    report = load_weights(model, initial) if initial is not None else Report()
-    if initial is not None:
-        note(str(report))
+    model, report = made.build(recipe, task, initial, note)
     if recipe.model.freeze and recipe.model.weights == "none":
         parts = ", ".join(recipe.model.freeze)
         note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
-    adapted.check_packing(recipe, model)
+    made.check_packing(recipe, model)
     recipe = resolve(recipe, model, device, note)
-    model = adapted.held(recipe, adapted.adapted(recipe, model, report))
+    model = made.held(recipe, made.adapted(recipe, model, report))
     frozen = freeze(model, recipe.model.freeze)
     for module in task.frozen_modules(model):
         module.requires_grad_(False)
@@ -311,7 +317,7 @@ def assemble(
     model = device.place(model)
     facts = {**splits.facts, "teachers": {}}
     for key, named in task.taught_by().items():
-        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, build_model, device)
+        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, made.trained, device)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))
     recipe = share_cores(recipe, train.resident, device, note)
@@ -365,7 +371,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         split: steps if isinstance(steps, str) else [{"name": s.name, **s.arguments} for s in steps]
         for split, steps in (("train", recipe.data.transforms.train), ("eval", recipe.data.transforms.eval))
     }
-    defaults = {**models.defaults(weights.located(recipe).model.name), **weights.preprocessing(recipe)}
+    defaults = {**models.defaults(weights.local(recipe.model.name)), **weights.preprocessing(recipe)}
     given = recipe.model.arguments
     if "in_chans" in given:
         defaults["channels"] = given["in_chans"]
@@ -378,20 +384,6 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         defaults=defaults,
         cache_limit=int(available_memory() * _CACHE_SHARE),
     )
-
-
-def build_model(recipe: Recipe, task: Task) -> nn.Module:
-    """The model, its initial weights drawn from the seed alone; told of its data what its builder can be told."""
-    recipe = weights.located(recipe)
-    known = {k: v for k, v in task.model_arguments().items() if models.accepts(recipe.model.name, k)}
-    for key, given in recipe.model.arguments.items():
-        needed = known.get(key)
-        if isinstance(needed, int) and isinstance(given, int) and given < needed:
-            where = recipe.document.lines.get(f"model.{key}", "")
-            raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(recipe.seed, adapted.INITIAL))
-        return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:
@@ -462,8 +454,9 @@ def make_loader(recipe: Recipe, samples: Samples, device: Device, sampling: Samp
 
 
 def available_memory() -> int:
-    """Memory that can still be used, in bytes."""
-    return memory()["available"] or _SOME_MEMORY
+    """Memory that this process may still take, in bytes: of the machine, and of the control groups it is in."""
+    found = memory_available()
+    return _SOME_MEMORY if found is None else found
 
 
 def find_device(recipe: Recipe) -> Device:

@@ -10,7 +10,7 @@ from liandan.models.huggingface import FILES
 from liandan.recipe import Recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
-from liandan.runtime.weights import FOLDER, located
+from liandan.runtime.weights import FOLDER, local
 
 _KEPT = 2 * 10**9  # bytes of frozen weights that a run directory holds itself
 _REFERENCE = "reference.json"  # {"asked": {key of the recipe: value}, "files": [{"path", "bytes", "sha256"}]}
@@ -28,7 +28,7 @@ def keep(recipe: Recipe, layout: Layout, initial: Path | None) -> str:
     """
     small: list[Path] = []
     if recipe.model.name.startswith(FOLDER):
-        small += [Path(located(recipe).model.name.removeprefix(FOLDER)) / name for name in FILES]
+        small += [Path(local(recipe.model.name).removeprefix(FOLDER)) / name for name in FILES]
     weights: list[Path] = []
     if recipe.model.adapter is not None and initial is not None:
         weights += sorted(initial.glob("*.safetensors")) if initial.is_dir() else [initial]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from liandan import sources
+from liandan.models.gguf_files import to_folder
+from liandan.models.huggingface import FILES
 from liandan.models.pretrained import published
 from liandan.recipe import Fault, Recipe, RecipeError
 from liandan.runs import layout as layouts
@@ -21,15 +28,51 @@ def here(model: str) -> bool:
 _RUN = "run:"
 FOLDER = "hf/"  # a model that is a folder, with its weights in it
 _SOURCE = "source:"  # which is an entry of `liandan model list`
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def located(recipe: Recipe) -> Recipe:
-    """The recipe with a model's folder where `hf/source:<name>` names an entry of the catalogue of sources, which is fetched first."""
-    named = recipe.model.name.removeprefix(FOLDER)
-    if not (recipe.model.name.startswith(FOLDER) and named.startswith(_SOURCE)):
-        return recipe
-    name, _, inside = named.removeprefix(_SOURCE).partition("/")
-    return recipe.with_values({"model.name": f"{FOLDER}{sources.get(name) / inside}"})
+def local(name: str) -> str:
+    """The name of a model for the room of models, which never fetches: hf/ with a folder of this machine.
+
+    An entry of the catalogue of sources (hf/source:<entry>) or a hub id is fetched, or found on this machine; a GGUF file, also one of a
+    hub (hf/<owner>/<name>/<file>.gguf), is made a folder once, in the cache. Any other name stays as it is.
+
+    Raises:
+        sources.SourceError: it is not on this machine and could not be fetched; says what was tried.
+        models.UnsafeWeights, models.ModelError: a GGUF file that is none, or that transformers cannot read.
+    """
+    if not name.startswith(FOLDER):
+        return name
+    short = name.removeprefix(FOLDER)
+    if short.startswith(_SOURCE):
+        entry, _, inside = short.removeprefix(_SOURCE).partition("/")
+        return f"{FOLDER}{sources.get(entry) / inside}"
+    path, parts = Path(short), short.split("/")
+    hub = not path.exists() and _HUB_ID.fullmatch("/".join(parts[:2])) is not None
+    if path.suffix.lower() == ".gguf":
+        if hub and len(parts) > 2:
+            path = sources.hub_file("/".join(parts[:2]), "/".join(parts[2:]))
+        return f"{FOLDER}{_unpacked(path)}" if path.is_file() else name
+    return f"{FOLDER}{sources.hub_folder(short, FILES)}" if hub and len(parts) == 2 else name
+
+
+def _unpacked(path: Path) -> Path:
+    """The folder of a GGUF file in the cache, made where it is not there yet; appears whole or not at all."""
+    facts = path.stat()
+    folder = sources.home() / "gguf" / _digest(path, facts.st_size, facts.st_mtime_ns)
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
+            to_folder(path, Path(making) / "model")
+            with contextlib.suppress(OSError):  # another process was first
+                (Path(making) / "model").rename(folder)
+    return folder
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(recipe: Recipe) -> Path | None:
@@ -39,11 +82,11 @@ def find(recipe: Recipe) -> Path | None:
         RecipeError: the file or run is not there.
         sources.SourceError: the weights are not on this machine and could not be fetched; says what was tried.
     """
-    recipe, wanted = located(recipe), recipe.model.weights
+    wanted = recipe.model.weights
     if wanted == "none":
         return None
     if wanted == "pretrained" and recipe.model.name.startswith(FOLDER):
-        return Path(recipe.model.name.removeprefix(FOLDER))
+        return Path(local(recipe.model.name).removeprefix(FOLDER))
     if wanted == "pretrained":
         where = published(recipe.model.name)
         if where is None:

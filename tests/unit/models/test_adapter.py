@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -98,7 +99,7 @@ def test_frozen_weights_in_half_precision_are_what_autocast_makes_of_them(lossle
     if lossless:
         base.to(torch.bfloat16).float()
     plain = filled(adapter.adapt(base, "lora", {"rank": 4, "dropout": 0.1})).train()
-    held = adapter.hold(copy.deepcopy(plain), torch.bfloat16)
+    held: Any = adapter.hold(copy.deepcopy(plain), torch.bfloat16)
     outputs, gradients = [], []
     for model in (plain, held):
         torch.manual_seed(3)  # the same dropout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,22 +15,22 @@ from liandan.models.quantize import is_quantized, quantize, whole
 
 bnb = pytest.importorskip("bitsandbytes")
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
-SIZES = {"vocab_size": 40, "context": 16, "n_layer": 2, "n_head": 2, "width": 64}
+SIZES: dict[str, Any] = {"vocab_size": 40, "context": 16, "n_layer": 2, "n_head": 2, "width": 64}
 
 
-def gpt() -> GPT:
+def gpt() -> Any:
     torch.manual_seed(0)
     return GPT(**SIZES)
 
 
-def quantized(dtype: torch.dtype = torch.float32) -> GPT:
+def quantized(dtype: torch.dtype = torch.float32) -> Any:
     model = gpt()
-    return quantize(model, adapter.linear_layers(model), dtype)  # pyright: ignore[reportReturnType]
+    return quantize(model, adapter.linear_layers(model), dtype)
 
 
 def test_a_layer_computes_with_the_nearest_of_sixteen_numbers() -> None:
     plain, held = gpt(), quantized()
-    was, is_ = plain.blocks[0].mlp.up.weight, held.blocks[0].mlp.up  # pyright: ignore[reportAttributeAccessIssue]
+    was, is_ = plain.blocks[0].mlp.up.weight, held.blocks[0].mlp.up
     assert is_quantized(is_) and not is_quantized(held.embedding)
     packed, state = bnb.functional.quantize_4bit(was.detach(), quant_type="nf4", compress_statistics=True)
     assert torch.equal(whole(is_).weight, bnb.functional.dequantize_4bit(packed, state))

@@ -1,18 +1,24 @@
-"""A recipe's adapter and what stands frozen beside it."""
+"""A recipe's model: built, filled, with its adapter, and what stands frozen beside one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from liandan import models
 from liandan.models import ModelError, adapter, packing
 from liandan.models.quantize import quantize
-from liandan.models.weights import Report
+from liandan.models.weights import Report, load_weights
 from liandan.randomness import mix
 from liandan.recipe import Fault, Recipe, RecipeError
+from liandan.runtime import weights
 from liandan.runtime.device import DTYPES
+from liandan.tasks import Task
 
-INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
+_INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
 _SEEN = 1e-3  # of the size of hidden states: what rounding never makes of them
 
 
@@ -28,6 +34,36 @@ def faults(recipe: Recipe) -> list[Fault]:
     if spec.quantize is not None and recipe.train.precision == "fp64":
         found.append(Fault("train.precision", where("train.precision"), "at most fp32 beside model.quantize", "fp64"))
     return found
+
+
+def build(
+    recipe: Recipe, task: Task, initial: Path | None, note: Callable[[str], None] = lambda text: None
+) -> tuple[nn.Module, Report]:
+    """The model, told of its data what its builder can be told, with the weights of a local file or folder, if it has any; and what became
+    of the file's tensors, which `note` is told too. The model's own initial weights are drawn from the seed alone."""
+    name = weights.local(recipe.model.name)
+    known = {k: v for k, v in task.model_arguments().items() if models.accepts(name, k)}
+    for key, given in recipe.model.arguments.items():
+        needed = known.get(key)
+        if isinstance(needed, int) and isinstance(given, int) and given < needed:
+            where = recipe.document.lines.get(f"model.{key}", "")
+            raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(recipe.seed, _INITIAL))
+        model = models.build(name, **{**known, **recipe.model.arguments})
+    report = Report()
+    if initial is not None:
+        report = load_weights(model, initial)
+        note(str(report))
+    return model, report
+
+
+def trained(recipe: Recipe, task: Task, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """A run's model with the tensors of its checkpoint; what these leave out, the base of an adapter, comes from where the run began."""
+    model, report = build(recipe, task, weights.find(recipe) if recipe.model.adapter is not None else None)
+    model = adapted(recipe, model, report)
+    model.load_state_dict(tensors)
+    return model
 
 
 def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
@@ -49,7 +85,7 @@ def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
         except ModelError as error:
             raise RecipeError([Fault(key, recipe.document.where(key), "null on this machine", spec.quantize, str(error))]) from error
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(recipe.seed, INITIAL, 1))
+        torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
         return adapter.adapt(model, spec.adapter.name, spec.adapter.arguments, loaded.fresh)
 
 
@@ -68,9 +104,12 @@ def check_packing(recipe: Recipe, model: nn.Module) -> None:
     """Raise RecipeError where data.text.packing is asked for and the model lets texts of a row see one another. Tried, not looked up."""
     if not recipe.data.text.packing:
         return
+    hint = ""
     try:
-        seen = packing.contamination(model)
-        hint = "" if seen < _SEEN else f"in a packed row of this model texts see one another (hidden states move by {seen:.0%})"
+        if getattr(model, "balance", 0.0):
+            hint = "a mixture of experts is balanced sequence by sequence, and a packed row would be one"
+        elif (seen := packing.contamination(model)) > _SEEN:
+            hint = f"in a packed row of this model texts see one another (hidden states move by {seen:.0%})"
     except (TypeError, ValueError, RuntimeError) as error:
         hint = f"this model takes no packed rows: {str(error).partition(chr(10))[0]}"
     if hint:
