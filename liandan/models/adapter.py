@@ -62,7 +62,7 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any], fresh: Coll
     config = LoraConfig(
         r=asked["rank"], lora_alpha=asked["alpha"], lora_dropout=asked["dropout"], target_modules=chosen, use_dora=name == "dora"
     )
-    model.is_loaded_in_4bit = any(map(is_quantized, model.modules()))  # pyright: ignore[reportAttributeAccessIssue]  (what peft asks)
+    vars(model)["is_loaded_in_4bit"] = any(map(is_quantized, model.modules()))  # what peft asks
     inject_adapter_in_model(config, model)
     for layer in _adapted(model).values():
         layer.cast_input_dtype_enabled = False  # autocast casts by itself, once
