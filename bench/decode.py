@@ -44,8 +44,8 @@ def measure(setting: Setting) -> Result:
         same &= dtype != "float32" or all(r["tokens"] == found["liandan"][0]["tokens"] for results in found.values() for r in results)
         lines.append(
             Line(
-                f"{tokens} tokens, {dtype}{' against bfloat16' * (dtype == 'int8')}, the {fastest} cache", f"{1e3 / times[fastest]:.1f} tokens/s",
-                f"{1e3 / times['liandan']:.1f} tokens/s", ratio, f"at least {_GOAL:g}", ratio >= _GOAL,
+                f"{tokens} tokens, {dtype}{' against bfloat16' * (dtype == 'int8')}, the {fastest} cache",
+                f"{1e3 / times[fastest]:.1f} tokens/s", f"{1e3 / times['liandan']:.1f} tokens/s", ratio, f"at least {_GOAL:g}", ratio >= _GOAL,
                 "; ".join(f"{name} {listed([r['ms'] for r in results])} ms" for name, results in found.items()),
             )
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -90,3 +91,38 @@ def sparse_tokens(file: Path, count: int) -> Path:
     with file.open("wb") as handle:
         handle.truncate(2 * count)
     return file
+
+
+def conversations(folder: Path, model: Path, count: int, tokens: int) -> tuple[Path, Path]:
+    """(JSONL of `count` conversations of poems, .npz of their rows in the order of liandan's first epoch).
+
+    Each has as many turns as fill `tokens` tokens of the model's own, and is cut there. The rows are liandan's own: ids and labels, int64
+    (count, tokens); -100 is not learned.
+    """
+    from liandan import sources
+    from liandan.data.chat_pipeline import ChatPipeline
+    from liandan.data.order import Order
+    from liandan.data.readers import read
+    from liandan.models import defaults
+
+    pairs = read(sources.get("poem-questions"))
+    text = {"tokenizer": "auto", "context": tokens - 1, "template": "auto"}
+    pipeline = ChatPipeline.fit(pairs.subset(np.arange(1)), text=text, defaults=defaults(f"hf/{model}"))
+    made, turns, at = [], [], 0
+    while len(made) < count:
+        turns += [{"role": m.role, "content": m.content} for m in pairs.messages(at)]
+        at += 1
+        if len(pipeline.prompt([*turns, {"role": "user", "content": ""}])) >= tokens + 32:  # the template closes with a few more
+            made.append({"messages": turns})
+            turns = []
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "conversations.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), encoding="utf-8")
+    samples = pipeline.samples(read(file), training=True)
+    order = np.concatenate([indices for indices, _ in Order(count, 4, seed=0).steps(0, count // 4)])
+    encoded = [samples.sample(int(i)) for i in order]
+    ids = np.stack([s["ids"].numpy() for s in encoded])
+    learned = np.stack([s["weights"].numpy() for s in encoded]) > 0
+    assert ids.shape == (count, tokens)
+    np.savez(folder / "rows.npz", ids=ids, labels=np.where(learned, ids, -100))
+    return file, folder / "rows.npz"

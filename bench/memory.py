@@ -26,6 +26,12 @@ def resident(pid: int | None = None) -> int:
     return total
 
 
+def peak() -> int:
+    """The most bytes that were resident of this process at one time."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count what the parent held when it forked
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 def measure(setting: Setting) -> Result:
     """Class folders of JPEG files, decoded and augmented at every visit by two workers, with an evaluation and a checkpoint an epoch."""
     count, batch = setting.pick(400, 80), 16

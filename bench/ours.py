@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.memory import resident
+from bench.memory import peak, resident
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
     outcome = session.start(make_recipe(request["recipe"]), resume=request["resume"], watch=watch)
     resolved = load_recipe(outcome.layout.resolved)
-    found |= {"metrics": outcome.metrics, "precision": resolved.train.precision, "compile": resolved.train.compile}
+    found |= {"metrics": outcome.metrics, "precision": resolved.train.precision, "compile": resolved.train.compile, "peak": peak()}
     print(json.dumps(found))
 
 

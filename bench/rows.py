@@ -62,6 +62,15 @@ ROWS: dict[str, Benchmark] = {
         "--int8` makes it, against the same peer in bfloat16. The reading of the prompt is in it. Fresh processes in turn, each the best "
         "of three texts.",
     ),
+    "sft": Benchmark(
+        "bench.sft",
+        "LoRA fine-tuning of SmolLM2-135M",
+        "`liandan train` against TRL's SFTTrainer (bench/peers/trl_sft.py): SmolLM2-135M-Instruct, LoRA of rank 8 beside every linear "
+        "layer but the head, batch 4 of full rows of 256 tokens, AdamW, clipping at 1; talk of Tang poems, answers alone learned. "
+        "Both read the same tokens in the same order. TRL has its own fast flags: the base in bfloat16, autocast to it, its loss in chunks "
+        "of the learned positions, a fused optimizer, no gradient checkpointing; once without and once with `torch_compile`, of which the "
+        "faster counts. liandan decides by itself. Fresh processes in turn; 20 steps after 5 that warm up and compile.",
+    ),
     "help": Benchmark(
         "bench.startup",
         "Start-up of the command",

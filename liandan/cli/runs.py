@@ -1,4 +1,4 @@
-"""liandan runs list | show"""
+"""liandan runs list | show | pack"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 from liandan.cli.output import JSON, number, result, table
 
-app = typer.Typer(help="Runs that are here: list, show.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Runs that are here: list, show, pack.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -43,3 +43,17 @@ def show(target: str = typer.Argument("last", help="A run directory, a run's nam
     for row in found["checkpoints"]:
         print(f"{'checkpoint':20s} step {row['step']}, {row['bytes'] / 1e6:,.1f} MB, {row['fault'] or 'whole'}")
     print(f"{'recipe':20s} {found['path']}/resolved.yaml")
+
+
+@app.command("pack")
+def pack(target: str = typer.Argument("last", help="A run directory, a run's name, or last."), as_json: bool = JSON) -> None:
+    """Bring what the run only names, a large frozen base, into its directory, which then can be moved by itself."""
+    from liandan.runs.layout import find
+    from liandan.runtime.base import pack as packed
+
+    layout = find(target)
+    copied = packed(layout)
+    if as_json:
+        result({"run": str(layout.root), "bytes": copied})
+    else:
+        print(f"{layout.root}: {copied / 1e9:,.1f} GB brought in" if copied else f"{layout.root}: nothing was missing")

@@ -185,8 +185,11 @@ def collate(samples: list[Sample]) -> Batch:
         ids: int64 (B, T), padded with 0 at the end to the longest.
         weights: float32 (B, T), padded with 0.
         length: int64 (B,), tokens of each.
+        filled: the same as plain numbers, less one: the tokens that something follows.
+        learned: plain numbers, the tokens of each that are predicted and weigh something.
     """
     length = torch.tensor([len(sample["ids"]) for sample in samples], dtype=torch.int64)
     ids = torch.nn.utils.rnn.pad_sequence([sample["ids"] for sample in samples], batch_first=True)
     weights = torch.nn.utils.rnn.pad_sequence([sample["weights"] for sample in samples], batch_first=True)
-    return {"ids": ids, "weights": weights, "length": length}
+    learned = (weights[:, 1:] != 0).sum(1).tolist()
+    return {"ids": ids, "weights": weights, "length": length, "filled": (length - 1).tolist(), "learned": learned}

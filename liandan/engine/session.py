@@ -25,7 +25,7 @@ from liandan.runs import plots, store
 from liandan.runs.layout import Layout
 from liandan.runs.lock import lock
 from liandan.runs.record import Record, read_metrics
-from liandan.runtime import assemble, weights
+from liandan.runtime import assemble, base, weights
 from liandan.runtime.device import Device
 from liandan.runtime.judge import evaluate_split
 
@@ -208,7 +208,8 @@ class Session:
         found = weights.find(self.recipe)
         parts = assemble.assemble(self.recipe, self.device, initial=found, note=self.note)
         if self.device.main:
-            weights.keep(self.recipe, self.layout, found)
+            if told := base.keep(self.recipe, self.layout, found):
+                self.note(told)
             store.write_text_atomic(self.layout.recipe, to_yaml(self.recipe))
             store.write_json_atomic(self.layout.environment, environment(self.device))
             store.write_json_atomic(self.layout.labels, parts.task.labels)
@@ -236,7 +237,7 @@ class Session:
             self.note(text)
         preprocessing = store.read_json(self.layout.preprocessing)
         fresh = store.newest_valid(self.layout, lambda _: None) is None
-        away, recipe = recipe, weights.at_home(recipe, self.layout)
+        away, recipe = recipe, base.at_home(recipe, self.layout)
         # an adapter's checkpoint is not the whole model, and base/ has weights for adapters alone
         initial = weights.find(recipe) if recipe.model.adapter is not None else weights.find(away) if fresh else None
         parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, initial=initial, note=self.note)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liandan.models import ModelError
+from liandan.models import ModelError, packing
 from liandan.models.experts import Experts, Routing, room_for
 
 
@@ -58,13 +58,13 @@ class Cache:
 
 
 def rotary(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, dim/2) of the angles position * base^(-2i/dim).
+    """Cosines and sines (..., dim/2) of the angles position * base^(-2i/dim), for positions (...).
 
     Made anew in each forward, in `dtype` (at least float32): half precision cannot hold the angle of a late position, and a stored
     table would follow the weights into it.
     """
     frequencies = base ** (torch.arange(0, dim, 2, device=positions.device, dtype=dtype) / -dim)
-    angles = positions.to(dtype)[:, None] * frequencies
+    angles = positions.to(dtype)[..., None] * frequencies
     return angles.cos(), angles.sin()
 
 
@@ -248,8 +248,15 @@ class GPT(nn.Module):
         shape = (len(self.blocks), batch, self.config["n_kv_head"], length, self.head_dim)
         return Cache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype), start)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, routings: list[Routing] | None = None) -> Tensor:
-        """The normalized residual stream (B, T, width) that the head reads. Arguments as in `forward`."""
+    def hidden(
+        self, ids: Tensor, cache: Cache | None = None, routings: list[Routing] | None = None, segments: Tensor | None = None
+    ) -> Tensor:
+        """The normalized residual stream (B, T, width) that the head reads.
+
+        Args:
+            ids, cache, routings: as in `forward`.
+            segments: int64 (B, T), the number of the text that each token belongs to, where a row holds several; see models.packing.
+        """
         past, tokens = (cache.position if cache else 0), ids.shape[1]
         room = cache.length if cache else self.context
         if past + tokens > room:
@@ -258,8 +265,10 @@ class GPT(nn.Module):
             )
         x = self.dropout(self.embedding(ids))
         precise = torch.float64 if self.embedding.weight.dtype == torch.float64 else torch.float32
-        cos, sin = rotary(torch.arange(past, past + tokens, device=ids.device), self.head_dim, self.rope_base, precise)
-        mask = cache.visible(tokens) if cache else None
+        at, mask = torch.arange(past, past + tokens, device=ids.device), cache.visible(tokens) if cache else None
+        if segments is not None:
+            at, mask = packing.positions(segments)[:, None], packing.visible(segments)  # one axis more, for the heads
+        cos, sin = rotary(at, self.head_dim, self.rope_base, precise)
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, cache, layer, mask, routings)
         if cache is not None:
@@ -277,7 +286,7 @@ class GPT(nn.Module):
         Raises:
             ValueError: more tokens than the context or the cache holds.
         """
-        return self._logits(self.hidden(ids, cache, routings))
+        return self.logits(self.hidden(ids, cache, routings))
 
     def step(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits (B, vocab_size) after the last of tokens (B, T): what `sampling.generate` walks on.
@@ -285,9 +294,15 @@ class GPT(nn.Module):
         Without gradients; call eval() first, or dropout is in it.
         """
         with torch.no_grad():
-            return self._logits(self.hidden(tokens, cache)[:, -1])
+            return self.logits(self.hidden(tokens, cache)[:, -1])
 
-    def _logits(self, x: Tensor) -> Tensor:
+    @property
+    def head_weights(self) -> list[nn.Parameter]:
+        """What `logits` computes with."""
+        return [self.embedding.weight] if self.head is None else list(self.head.parameters())
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the head makes of hidden states (..., width): float32 or wider (..., vocab_size)."""
         logits = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liandan.models import ModelError
+from liandan.models import ModelError, packing
 from liandan.models.gpt import GPT, to_llama
 from liandan.models.text_encoder import mean_of_tokens
 
@@ -60,6 +60,7 @@ class CausalLM(nn.Module):
         self._modules = inner._modules  # its own children, under their own names
         self._inner = (inner,)  # in a tuple: it is no child itself
         self.context = context
+        self._apart = _head_is_plain(inner)
 
     def train(self, mode: bool = True) -> CausalLM:
         super().train(mode)
@@ -71,6 +72,29 @@ class CausalLM(nn.Module):
         does not look."""
         return self._inner[0](input_ids=ids, use_cache=False).logits
 
+    def hidden(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
+        """What `logits` reads of ids int64 (B, T): the last hidden states (B, T, width).
+
+        Of a model that does more to its logits than its head does, the logits themselves.
+
+        Args:
+            segments: int64 (B, T), the number of the text that each token belongs to, where a row holds several; see models.packing.
+        """
+        packed = {} if segments is None else {"position_ids": packing.positions(segments), "attention_mask": packing.visible(segments)}
+        inner = self._inner[0]
+        if self._apart:
+            return inner.base_model(input_ids=ids, use_cache=False, **packed).last_hidden_state
+        return inner(input_ids=ids, use_cache=False, **packed).logits
+
+    @property
+    def head_weights(self) -> list[nn.Parameter]:
+        """What `logits` computes with."""
+        return list(self._inner[0].get_output_embeddings().parameters()) if self._apart else []
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., vocabulary) of what `hidden` gives, at any of its positions."""
+        return self._inner[0].get_output_embeddings()(x) if self._apart else x
+
     def new_cache(self, batch: int, length: int | None = None, start: Tensor | None = None) -> Cache:
         """An empty cache of keys and values, which grows; see sampling.NewCache."""
         return Cache(start)
@@ -81,6 +105,23 @@ class CausalLM(nn.Module):
         with torch.no_grad():
             out = self._inner[0](input_ids=tokens, use_cache=cache is not None, logits_to_keep=1, **known)
         return out.logits[:, -1].float()
+
+
+@torch.no_grad()
+def _head_is_plain(inner: Any) -> bool:
+    """Whether a model's logits are its last hidden states through its head and nothing else: no cap, no scale. Tried, not looked up."""
+    head = inner.get_output_embeddings()
+    if head is None or inner.base_model is inner:
+        return False
+    if head.weight.is_meta:
+        return True
+    training = inner.training
+    inner.eval()
+    ids = torch.tensor([[0, 1, 2]])
+    found = inner.base_model(input_ids=ids, use_cache=False)
+    same = hasattr(found, "last_hidden_state") and torch.equal(head(found.last_hidden_state), inner(input_ids=ids, use_cache=False).logits)
+    inner.train(training)
+    return same
 
 
 class TextClassifier(nn.Module):

@@ -274,6 +274,10 @@ class TextData(Section):
     template: Text = Field(
         default="auto", description="how a conversation is written: chatml or plain; auto: the model's own way, else chatml"
     )
+    packing: Flag = Field(
+        default=False,
+        description="true: conversations of a batch share rows, none sees another; less padding to compute, the loss stays the same",
+    )
 
 
 class Data(Section):
@@ -303,7 +307,7 @@ class Unfreeze(Section):
 
 class Model(Named):
     name: Text = Field(
-        description="timm/..., torchvision/..., liandan/..., hf/<folder, hub id or file.gguf>; other keys: its keyword arguments",
+        description="timm/..., torchvision/..., liandan/..., hf/<folder, hub id, file.gguf or source:entry>; others: its keyword arguments",
         examples=["liandan/lenet5"],
     )
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")
@@ -311,6 +315,10 @@ class Model(Named):
     adapter: Named | None = Field(
         default=None,
         description="small trainable parts beside frozen weights: lora or dora, with rank, alpha, dropout, targets; null for none",
+    )
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="how the frozen weights beside an adapter are held in memory: nf4, 4 bits each (QLoRA); null: as they are",
     )
     unfreeze: Annotated[tuple[Unfreeze, ...], Strict(False)] = Field(
         default=(), description="frozen parts that begin to learn later, in order: [{at: {epochs: 2}, modules: [blocks.6]}]"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from liandan import models, sources, tasks
@@ -26,17 +25,16 @@ from liandan.doctor.cpu import memory_available
 from liandan.models import adapter
 from liandan.models.depth import depths
 from liandan.models.freeze import Frozen, freeze, thaw
-from liandan.models.weights import Report, load_weights
-from liandan.randomness import mix
 from liandan.recipe import Fault, HoldOut, Recipe, RecipeError, check_arguments, nearest
+from liandan.runtime import model as made
 from liandan.runtime import weights
+from liandan.runtime.compiled import compiled
 from liandan.runtime.device import Device, choose_device, choose_precision, usable_cores
 from liandan.runtime.plan import Plan, in_steps, make_plan
 from liandan.runtime.teacher import open_teacher
 from liandan.tasks import Task
 from liandan.tasks.task import TARGETS
 
-_INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
 _COMPILE_STEPS = 2000  # below this many steps torch.compile does not earn its minutes back
 _CATALOGUE = "source:"  # a data path that names an entry of `liandan data list`
 _CACHE_SHARE = 0.25  # of the memory available, for decoded images
@@ -177,6 +175,10 @@ def check(recipe: Recipe) -> list[Fault]:
             known_losses = {n: keyword_only(f) for n, f in task.losses.items()}
             faults += named_faults(recipe, "loss", recipe.loss, known_losses) or tried_faults(recipe, "loss", recipe.loss, task.try_loss)
         faults += judging_faults(recipe, task) + idle_faults(recipe, task)
+        if recipe.data.text.packing and not task.packs:
+            hint = f"{recipe.task} has no conversations that could share a row"
+            faults.append(Fault("data.text.packing", document.where("data.text.packing"), "false", "true", hint))
+    faults += made.faults(recipe)
     try:
         builder = inspect.signature(models.resolve(recipe.model.name))
         ours = [n for n, p in builder.parameters.items() if p.default is p.empty]  # what has no default is told by the task
@@ -295,15 +297,18 @@ def assemble(
         fit_pipeline(recipe, task_type, splits.train) if preprocessing is None else PIPELINES[task_type.kind].from_json(preprocessing)
     )
     labels = getattr(splits.train, "labels", None)
-    task = build_task(recipe, task_type, labels, {**pipeline.describe(), "class_counts": list(splits.facts.get("classes", {}).values())})
+    told = {"class_counts": list(splits.facts.get("classes", {}).values()), "packing": recipe.data.text.packing}
+    task = build_task(recipe, task_type, labels, {**pipeline.describe(), **told})
     ask(recipe, task)
     for text in task.notices():
         note(text)
-    model = initial_model(recipe, task, initial, note)
+    model, report = made.build(recipe, task, initial, note)
     if recipe.model.freeze and recipe.model.weights == "none":
         parts = ", ".join(recipe.model.freeze)
         note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
+    made.check_packing(recipe, model)
     recipe = resolve(recipe, model, device, note)
+    model = made.held(recipe, made.adapted(recipe, model, report))
     frozen = freeze(model, recipe.model.freeze)
     for module in task.frozen_modules(model):
         module.requires_grad_(False)
@@ -311,7 +316,7 @@ def assemble(
     model = device.place(model)
     facts = {**splits.facts, "teachers": {}}
     for key, named in task.taught_by().items():
-        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, trained_model, device)
+        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, made.trained, device)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))
     recipe = share_cores(recipe, train.resident, device, note)
@@ -322,7 +327,7 @@ def assemble(
         recipe, task, model, device, pipeline, train, val, test,
         loader, make_loader(recipe, val, device) if val is not None else None, plan, stages,
         [(n, p) for n, p in model.named_parameters() if p.requires_grad or (n in frozen.parameters and n not in stages[-1].parameters)],
-        torch.compile(task.loss, dynamic=True) if recipe.train.compile else task.loss,
+        compiled(task.loss, model) if recipe.train.compile else task.loss,
         {**facts, "samples": {name: len(s) for name, s in (("train", train), ("val", val), ("test", test)) if s is not None}}, note,
     )  # fmt: skip
 
@@ -378,44 +383,6 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         defaults=defaults,
         cache_limit=int(memory_available() * _CACHE_SHARE),
     )
-
-
-def build_model(recipe: Recipe, task: Task) -> nn.Module:
-    """The model, its initial weights drawn from the seed alone; told of its data what its builder can be told."""
-    name = weights.local(recipe.model.name)
-    known = {k: v for k, v in task.model_arguments().items() if models.accepts(name, k)}
-    for key, given in recipe.model.arguments.items():
-        needed = known.get(key)
-        if isinstance(needed, int) and isinstance(given, int) and given < needed:
-            where = recipe.document.lines.get(f"model.{key}", "")
-            raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(recipe.seed, _INITIAL))
-        return models.build(name, **{**known, **recipe.model.arguments})
-
-
-def initial_model(recipe: Recipe, task: Task, initial: Path | None, note: Callable[[str], None] = lambda text: None) -> nn.Module:
-    """The model with the weights of a local file or folder, if it has any, and with the recipe's adapter, if it has one.
-
-    The adapter's own initial weights are drawn from the seed alone. `note` is told what became of the file's tensors.
-    """
-    model = build_model(recipe, task)
-    report = Report()
-    if initial is not None:
-        report = load_weights(model, initial)
-        note(str(report))
-    if recipe.model.adapter is None:
-        return model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
-        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, report.fresh)
-
-
-def trained_model(recipe: Recipe, task: Task, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
-    """A run's model with the tensors of its checkpoint; what these leave out, the base of an adapter, comes from where the run began."""
-    model = initial_model(recipe, task, weights.find(recipe) if recipe.model.adapter is not None else None)
-    model.load_state_dict(tensors)
-    return model
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:

@@ -22,7 +22,8 @@ from liandan.models import adapter, huggingface
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
-from liandan.runtime import assemble, weights
+from liandan.runtime import assemble, base
+from liandan.runtime import model as made
 from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import Plan, make_plan
@@ -238,7 +239,7 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     """
     if not layout.resolved.exists():
         raise RunError(f"{layout.root} is not a run that can be opened: it has no resolved.yaml")
-    recipe = weights.at_home(load_recipe(layout.resolved), layout)
+    recipe = base.at_home(load_recipe(layout.resolved), layout)
     device = assemble.find_device(recipe if recipe.device == "cpu" or torch.cuda.is_available() else recipe.with_values({"device": "auto"}))
     device.precision = str(recipe.train.precision)
     torch.set_num_threads(int(recipe.train.threads))
@@ -247,7 +248,7 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     assemble.ask(recipe, task)
     folder = best_checkpoint(layout, checkpoint, warn)
     tensors, _ = store.read_checkpoint(folder, verify=False)
-    model = device.place(assemble.trained_model(recipe, task, tensors["model.safetensors"])).eval()
+    model = device.place(made.trained(recipe, task, tensors["model.safetensors"])).eval()
     return OpenRun(task, model, pipeline, device, layout, recipe, folder)
 
 

@@ -12,7 +12,7 @@ from liandan.data.pipelines import PIPELINES
 from liandan.recipe import Fault, Recipe, RecipeError, load_recipe
 from liandan.runs import layout as layouts
 from liandan.runs import store
-from liandan.runtime import weights
+from liandan.runtime import base
 from liandan.runtime.device import Device
 from liandan.tasks import Task
 
@@ -46,7 +46,7 @@ def open_teacher(
     labels = store.read_json(layout.labels)
     if labels != task.labels:
         raise fault(f"a teacher of the classes {task.labels}", f"{layout.root} knows {labels}", "train the teacher on the same classes")
-    theirs = weights.at_home(load_recipe(layout.resolved), layout)
+    theirs = base.at_home(load_recipe(layout.resolved), layout)
     kind = tasks.resolve(theirs.task)
     seen: Any = PIPELINES[kind.kind].from_json(store.read_json(layout.preprocessing))
     if seen.kind != pipeline.kind:

@@ -26,31 +26,34 @@ def here(model: str) -> bool:
 
 
 _RUN = "run:"
-_FOLDER = "hf/"  # a model that is a folder, with its weights in it
+FOLDER = "hf/"  # a model that is a folder, with its weights in it
+_SOURCE = "source:"  # which is an entry of `liandan model list`
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_KEPT = 2 * 10**9  # bytes of frozen weights that a run directory holds itself
 
 
 def local(name: str) -> str:
     """The name of a model for the room of models, which never fetches: hf/ with a folder of this machine.
 
-    A hub id is fetched, or found in the hub's cache; a GGUF file, also one of a hub (hf/<owner>/<name>/<file>.gguf), is made a folder once,
-    in the cache. Any other name stays as it is.
+    An entry of the catalogue of sources (hf/source:<entry>) or a hub id is fetched, or found on this machine; a GGUF file, also one of a
+    hub (hf/<owner>/<name>/<file>.gguf), is made a folder once, in the cache. Any other name stays as it is.
 
     Raises:
         sources.SourceError: it is not on this machine and could not be fetched; says what was tried.
         models.UnsafeWeights, models.ModelError: a GGUF file that is none, or that transformers cannot read.
     """
-    if not name.startswith(_FOLDER):
+    if not name.startswith(FOLDER):
         return name
-    short = name.removeprefix(_FOLDER)
+    short = name.removeprefix(FOLDER)
+    if short.startswith(_SOURCE):
+        entry, _, inside = short.removeprefix(_SOURCE).partition("/")
+        return f"{FOLDER}{sources.get(entry) / inside}"
     path, parts = Path(short), short.split("/")
     hub = not path.exists() and _HUB_ID.fullmatch("/".join(parts[:2])) is not None
     if path.suffix.lower() == ".gguf":
         if hub and len(parts) > 2:
             path = sources.hub_file("/".join(parts[:2]), "/".join(parts[2:]))
-        return f"{_FOLDER}{_unpacked(path)}" if path.is_file() else name
-    return f"{_FOLDER}{sources.hub_folder(short, FILES)}" if hub and len(parts) == 2 else name
+        return f"{FOLDER}{_unpacked(path)}" if path.is_file() else name
+    return f"{FOLDER}{sources.hub_folder(short, FILES)}" if hub and len(parts) == 2 else name
 
 
 def _unpacked(path: Path) -> Path:
@@ -82,8 +85,8 @@ def find(recipe: Recipe) -> Path | None:
     wanted = recipe.model.weights
     if wanted == "none":
         return None
-    if wanted == "pretrained" and recipe.model.name.startswith(_FOLDER):
-        return Path(local(recipe.model.name).removeprefix(_FOLDER))
+    if wanted == "pretrained" and recipe.model.name.startswith(FOLDER):
+        return Path(local(recipe.model.name).removeprefix(FOLDER))
     if wanted == "pretrained":
         where = published(recipe.model.name)
         if where is None:
@@ -96,7 +99,7 @@ def find(recipe: Recipe) -> Path | None:
             raise _fault(recipe, "a run with a checkpoint", f"{layout.root} has none")
         return layout.checkpoints / pointer["checkpoint"] / "model.safetensors"
     path = Path(wanted)
-    if not path.is_file():
+    if not path.is_file() and not (path.is_dir() and any(path.glob("*.safetensors"))):
         raise _fault(
             recipe,
             "none, pretrained, run:<run>, or the path of a weights file",
@@ -111,38 +114,6 @@ def preprocessing(recipe: Recipe) -> dict[str, Any]:
         return {}
     kept = store.read_json(layouts.find(recipe.model.weights.removeprefix(_RUN)).preprocessing)
     return {"tokenizer": kept["tokenizer"]} if kept.get("tokenizer") else {}
-
-
-def keep(recipe: Recipe, layout: layouts.Layout, initial: Path | None) -> None:
-    """Copy into the run's base/ what the run cannot do without and its checkpoints do not hold: of a model that is a folder, how it is
-    built; and the frozen weights, where an adapter learns beside them.
-
-    Args:
-        initial: what `find` found.
-
-    Raises:
-        RecipeError: they are too large for a run directory.
-    """
-    wanted: list[Path] = []
-    if recipe.model.name.startswith(_FOLDER):
-        wanted += [Path(local(recipe.model.name).removeprefix(_FOLDER)) / name for name in FILES]
-    if recipe.model.adapter is not None and initial is not None:
-        wanted += sorted(initial.glob("*.safetensors")) if initial.is_dir() else [initial]
-    wanted = [path for path in wanted if path.is_file() and path.parent.resolve() != layout.base.resolve()]
-    if sum(path.stat().st_size for path in wanted) > _KEPT:
-        raise _fault(recipe, f"frozen weights of at most {_KEPT / 1e9:g} GB beside an adapter", "larger ones are not supported yet")
-    for path in wanted:
-        layout.base.mkdir(exist_ok=True)
-        store.copy_file(path, layout.base / path.name)
-
-
-def at_home(recipe: Recipe, layout: layouts.Layout) -> Recipe:
-    """The recipe of a run with what lies in its base/ found there, wherever the run directory has been moved."""
-    if not layout.base.is_dir():
-        return recipe
-    if recipe.model.name.startswith(_FOLDER):
-        return recipe.with_values({"model.name": f"{_FOLDER}{layout.base}"})
-    return recipe.with_values({"model.weights": str(next(layout.base.iterdir()))})
 
 
 def _fault(recipe: Recipe, expected: str, hint: str) -> RecipeError:

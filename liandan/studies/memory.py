@@ -11,7 +11,7 @@ import copy
 import functools
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -30,6 +30,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 from liandan.engine import optim
+from liandan.runtime.compiled import blocks
 from liandan.runtime.device import Device
 from liandan.tasks import Task, Turn
 
@@ -246,23 +247,13 @@ def resized(batch: Batch, size: int) -> Batch:
 def checkpointed(model: nn.Module) -> None:
     """Gradient checkpointing of every repeated block (Chen et al., "Training deep nets with sublinear memory cost", 2016).
 
-    Blocks are the children of a Sequential or ModuleList that has several of one class; the outermost ones.
+    See `runtime.compiled.blocks`.
     """
-    blocks = list(_blocks(model))
-    if not blocks:
+    found = list(blocks(model))
+    if not found:
         raise NotApplicable("the model has no repeated blocks")
-    for block in blocks:
+    for block in found:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        inner = list(child.children())
-        repeated = isinstance(child, nn.Sequential | nn.ModuleList) and len(inner) > 1 and len({type(m) for m in inner}) == 1
-        if repeated and any(True for _ in inner[0].children()):
-            yield from inner
-        else:
-            yield from _blocks(child)
 
 
 def with_lora(model: nn.Module) -> None:

@@ -30,18 +30,18 @@ def next_token(logits: Tensor, target: Tensor) -> Tensor:
     """Negative log-likelihood of each next token in nats, 0 at padding.
 
     Args:
-        logits: float (batch, tokens, vocabulary).
-        target: int64 (batch, tokens), -100 where there is nothing to predict.
+        logits: float (..., vocabulary).
+        target: int64 (...), -100 where there is nothing to predict.
 
     Returns:
-        float (batch, tokens), at least float32.
+        float (...), at least float32.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none", ignore_index=_NOTHING).view_as(target)
+    return F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none", ignore_index=_NOTHING).view_as(target)
 
 
 def balance_of(model: nn.Module) -> dict[str, float]:
-    """What `prepare` puts into a batch for a model with experts, so that `count` and `predicted` know: the weight of its balance loss."""
+    """What `prepare` puts into a batch for a model with experts, for `count` and `balance_loss`: the weight of its balance loss."""
     weight = float(getattr(model, "balance", 0.0))
     return {"balance": weight} if weight else {}
 
@@ -51,17 +51,19 @@ def balance_count(batch: Batch) -> dict[str, float]:
     return {"balance": float(len(batch["index"]))} if "balance" in batch else {}
 
 
-def predicted(model: nn.Module, batch: Batch, real: Tensor) -> tuple[Tensor, Sums]:
-    """Logits (batch, tokens, vocabulary), and where there is one the balance loss, a sum over sequences.
+def routings_of(batch: Batch) -> dict[str, list[experts.Routing]]:
+    """What the model is called with so that its routers tell `balance_loss` what they did; nothing where there is no balance loss."""
+    return {"routings": []} if "balance" in batch else {}
+
+
+def balance_loss(batch: Batch, told: dict[str, list[experts.Routing]], real: Tensor) -> Sums:
+    """{"balance": a sum over sequences} where there is a balance loss.
 
     Args:
+        told: `routings_of(batch)`, after the model was called with it.
         real: bool (batch, tokens), false at padding.
     """
-    if "balance" not in batch:
-        return model(batch["ids"]), {}
-    routings: list[experts.Routing] = []
-    logits = model(batch["ids"], routings=routings)
-    return logits, {"balance": batch["balance"] * experts.balance(routings, real).sum()}
+    return {"balance": batch["balance"] * experts.balance(told["routings"], real).sum()} if told else {}
 
 
 class LanguageModel(Task):
@@ -110,8 +112,9 @@ class LanguageModel(Task):
         return {"loss": float(batch["length"].sum()), **balance_count(batch)}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        logits, balance = predicted(model, batch, batch["target"] != _NOTHING)
-        return {"loss": next_token(logits, batch["target"]).sum(), **balance}, {}
+        routings = routings_of(batch)
+        loss = next_token(model(batch["ids"], **routings), batch["target"]).sum()
+        return {"loss": loss, **balance_loss(batch, routings, batch["target"] != _NOTHING)}, {}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}

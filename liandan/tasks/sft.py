@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.rows import SUFFIXES
+from liandan.models import packing
 from liandan.models.sampling import GREEDY, Sampling
 from liandan.models.writing import Piece
 from liandan.tasks import text_metrics
-from liandan.tasks.language_model import balance_count, balance_of, next_token, predicted
+from liandan.tasks.head import summed_loss
+from liandan.tasks.language_model import balance_count, balance_loss, balance_of, next_token, routings_of
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
 from liandan.tasks.writing import write, writer
 
@@ -32,6 +34,7 @@ class SFT(Task):
     best = ("val/loss", "min")
     no_graph = "it writes token by token and remembers what it has read; format hf is the one that keeps this"
     losses: ClassVar = {"next_token": next_token}
+    packs = True
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
@@ -71,13 +74,19 @@ class SFT(Task):
     def count(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(batch["weights"].sum()), **balance_count(batch)}
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        real = torch.arange(batch["ids"].shape[1], device=batch["ids"].device)[None] < batch["length"][:, None]
-        logits, balance = predicted(model, batch, real)
-        learned = batch["target"] != _NOTHING
-        right = ((logits.detach().argmax(-1) == batch["target"]) & learned).sum()
-        loss = (next_token(logits, batch["target"]) * batch["weights"]).sum()
-        return {"loss": loss, **balance}, {"token_accuracy": (right, learned.sum())}
+    def loss(self, model: Any, batch: Batch) -> tuple[Sums, Logs]:
+        """Of the tokens that weigh something; the head computes at their places alone."""
+        ids, target, weights, segments = batch["ids"], batch["target"], batch["weights"], None
+        if self.data.get("packing"):
+            source, segments = (placed.to(ids.device) for placed in packing.pack(batch["filled"], ids.shape[1], self.data["context"]))
+            ids, target, weights = (packing.pick(*of, source) for of in ((ids, 0), (target, _NOTHING), (weights, 0)))
+        count = sum(batch["learned"])
+        learned = torch.nonzero_static(target.flatten() != _NOTHING, size=count).squeeze(1)  # a size that is known asks no device for it
+        routings = routings_of(batch)
+        hidden = model.hidden(ids, segments=segments, **routings).flatten(0, 1)[learned]
+        total, right = summed_loss(model.logits, model.head_weights, hidden, target.flatten()[learned], weights.flatten()[learned])
+        real = torch.arange(ids.shape[1], device=ids.device)[None] < batch["length"][:, None]  # a model with experts packs nothing
+        return {"loss": total, **balance_loss(batch, routings, real)}, {"token_accuracy": (right, count)}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}

@@ -55,7 +55,7 @@ class Task:
         loss: {name, **arguments} of the recipe's loss section, or None for the task's own.
         labels: class names in the order of their indices, or None.
         data: what the data pipeline tells a model (`pipeline.describe()`): channels and size, or vocabulary and context; while it
-            trains also `class_counts`, the training samples of each class.
+            trains also `class_counts`, the training samples of each class, and `packing`, whether several samples may share a row.
 
     Raises:
         ValueError: arguments of the loss that do not fit the classes.
@@ -69,6 +69,7 @@ class Task:
     views: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {}  # names for evaluate.tta: other looks at the same sample
     targets: ClassVar[str] = ""  # what the data must say of a sample, a key of TARGETS; "" for tasks that do not ask
     no_graph: ClassVar[str] = ""  # why one pass of `forward` is not all that predicting takes, if it is not: no ONNX, no OpenVINO then
+    packs: ClassVar[bool] = False  # whether it can compute several samples in one row, as data.text.packing asks
     couples: ClassVar[str] = ""  # why samples of a batch depend on each other, if they do: law 1 is then the task's own
 
     def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ FEW = ["train.batch_size=4", "data.test=null", "data.val={hold_out: 0.0002}"]
 FRESH = ["model.weights=none", "train.batch_size=2", "data.val={hold_out: 0.01}", "optimizer={name: sgd, lr: 0.01}"]
 SMALL = {
     "language_model/poems": ["data.train.limit=2000"],
+    "sft/smollm2-lora": ["data.train.limit=12", "data.text.context=64", "train.batch_size=2"],
     "text_classification/reviews": ["data.train.limit=500"],
     **{f"image_classification/{n}": FEW for n in ("softmax_regression", "mlp", "mlp_dropout", "lenet", "lenet_cosine", "bn_lenet")},
     **{f"image_classification/{n}": FEW for n in ("alexnet", "vgg", "nin", "googlenet", "resnet18", "densenet")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -88,3 +89,27 @@ def test_the_head_is_left_alone_and_faults_are_told() -> None:
         adapter.adapt(gpt(), "lara", {})
     with pytest.raises(ModelError, match=r"no linear layer ends in q_proj; there are: down, gate, key"):
         adapter.adapt(gpt(), "lora", {"targets": ["q_proj"]})
+
+
+@pytest.mark.parametrize(("lossless", "tied"), [(True, True), (True, False), (False, True), (False, False)])
+def test_frozen_weights_in_half_precision_are_what_autocast_makes_of_them(lossless: bool, tied: bool) -> None:
+    """Bit for bit: outputs and gradients, and half the bytes."""
+    torch.manual_seed(0)
+    base = GPT(vocab_size=40, context=16, n_layer=2, n_head=2, width=16, tied=tied)
+    if lossless:
+        base.to(torch.bfloat16).float()
+    plain = filled(adapter.adapt(base, "lora", {"rank": 4, "dropout": 0.1})).train()
+    held: Any = adapter.hold(copy.deepcopy(plain), torch.bfloat16)
+    outputs, gradients = [], []
+    for model in (plain, held):
+        torch.manual_seed(3)  # the same dropout
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs.append(model(IDS))
+        outputs[-1].square().sum().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    assert torch.equal(*outputs) and gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][n], gradients[1][n]) for n in gradients[0])
+    assert held.blocks[0].mlp.up.base_layer.weight.dtype is torch.bfloat16 and held.norm.weight.dtype is torch.float32
+    assert held.embedding.weight.dtype is (torch.bfloat16 if lossless else torch.float32)
+    assert held.state_dict().keys() == plain.state_dict().keys()
+    assert all(p.dtype is torch.float32 for p in held.parameters() if p.requires_grad)

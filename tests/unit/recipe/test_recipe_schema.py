@@ -28,7 +28,7 @@ def test_defaults():
     assert recipe.data.train.path == "photos/" and recipe.data.train.format is None
     assert recipe.data.val.model_dump() == {"hold_out": 0.2, "stratify": True}
     assert (recipe.data.transforms.train, recipe.data.transforms.eval) == ("auto", "auto")
-    assert recipe.data.text.model_dump() == {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto"}
+    assert recipe.data.text.model_dump() == {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto", "packing": False}
     assert (recipe.data.workers, recipe.data.unreadable, recipe.data.max_unreadable, recipe.data.worker_timeout) == (
         "auto",
         "skip",
