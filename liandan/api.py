@@ -58,14 +58,16 @@ class Run:
         batch_size: int | None = None,
         tta: Sequence[str] = (),
         answers: int = 200,
+        few_shot: str | None = None,
     ) -> dict[str, float]:
         """{"<split>/<metric>": value} of the run's own split, or of the data at a path; writes evaluation/<split>/.
 
         Args:
             tta: views each prediction is averaged over beside the sample itself, such as hflip; the split is then called <split>-tta.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+            few_shot: a file of examples, shown before each question of a language model.
         """
-        return self.opened.evaluate(data, split, batch_size, tta, answers=answers)
+        return self.opened.evaluate(data, split, batch_size, tta, answers=answers, few_shot=few_shot)
 
     def export(self, format: str, out: str | Path | None = None) -> dict[str, Any]:
         """Write the run in a format that other programs read, into its export/ or into `out`; where it is and what proves it."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from liandan.data import tokenizer as tokenizers
+from liandan.data.choices import Shots
 from liandan.data.conversations import Conversation, ConversationSource, Message
 from liandan.data.errors import DataError, suggest
 from liandan.data.protocols import Batch, Sample
@@ -56,19 +57,9 @@ class ChatPipeline:
             raise DataError(f"{source.path}: expected conversations, found {source.format}; another task, or other data")
         asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto", **(text or {})}
         own = defaults or {}
-        special = dict(own.get("special_tokens") or {})
         pieces = (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
         tokenizer = tokenizers.choose(pieces, asked, own.get("tokenizer"))
-        if asked["template"] == "auto":
-            jinja = own.get("chat_template") or TEMPLATES["chatml"]
-        elif asked["template"] in TEMPLATES:
-            jinja = TEMPLATES[asked["template"]]
-        else:
-            raise DataError(f'data.text.template: no template "{asked["template"]}"; {suggest(asked["template"], ["auto", *TEMPLATES])}')
-        stops = tokenizer.ids([*own.get("stops", ()), *tokenizers.RESERVED[1:], *(special.get(k, "") for k in ("eos_token",))])
-        if not stops:
-            raise DataError("the tokenizer has no token that ends an answer; choose data.text.tokenizer=bpe, which brings one")
-        return cls(tokenizer, Template(jinja, tokenizer, special, stops), int(asked["context"]))
+        return cls(tokenizer, template_of(tokenizer, own, asked["template"]), int(asked["context"]))
 
     def samples(self, source: ConversationSource, training: bool) -> ChatSamples:
         """The sequences of a split; raises DataError, with its row, for a conversation that the template does not take."""
@@ -83,13 +74,17 @@ class ChatPipeline:
         answer."""
         return self.template.encode([Message(m["role"], m["content"]) for m in messages]).ids
 
+    def request(self, question: str, answer: str, shots: Shots = ()) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens that are given, tokens of the answer), each int64 (T,), by the template; shots are turns before the question."""
+        return self.prompt([*turns(shots), {"role": "user", "content": question}]), self.tokenizer.encode(answer)
+
     def decode(self, ids: Iterable[int]) -> str:
         return self.tokenizer.decode(ids)
 
     def example(self, prompt: str) -> Sample:
-        """{"ids", "weights"} of a user's message; `collate` makes the batch."""
+        """{"ids", "weights", "bytes"} of a user's message; `collate` makes the batch."""
         ids = self.encode(prompt)
-        return {"ids": torch.from_numpy(ids), "weights": torch.ones(len(ids))}
+        return {"ids": torch.from_numpy(ids), "weights": torch.ones(len(ids)), "bytes": 0}
 
     def collate(self, samples: list[Sample]) -> Batch:
         """See `collate`."""
@@ -118,6 +113,28 @@ class ChatPipeline:
         return cls(tokenizer, template, int(values["context"]))
 
 
+def template_of(tokenizer: Tokenizer, own: Mapping[str, Any], asked: str = "auto") -> Template:
+    """The chat template of a model: its own, ChatML where it has none, or a name of TEMPLATES.
+
+    Args:
+        own: what a model says of itself, see `ChatPipeline.fit`.
+
+    Raises:
+        DataError: no template of that name, or no token that ends an answer.
+    """
+    special = dict(own.get("special_tokens") or {})
+    if asked == "auto":
+        jinja = own.get("chat_template") or TEMPLATES["chatml"]
+    elif asked in TEMPLATES:
+        jinja = TEMPLATES[asked]
+    else:
+        raise DataError(f'data.text.template: no template "{asked}"; {suggest(asked, ["auto", *TEMPLATES])}')
+    stops = tokenizer.ids([*own.get("stops", ()), *tokenizers.RESERVED[1:], *(special.get(k, "") for k in ("eos_token",))])
+    if not stops:
+        raise DataError("the tokenizer has no token that ends an answer; choose data.text.tokenizer=bpe, which brings one")
+    return Template(jinja, tokenizer, special, stops)
+
+
 class ChatSamples:
     """Conversations as token sequences, encoded once.
 
@@ -128,7 +145,7 @@ class ChatSamples:
     resident = True
 
     def __init__(self, source: ConversationSource, template: Template, context: int) -> None:
-        self.source, self.cut = source, 0
+        self.source, self.template, self.cut = source, template, 0
         self._encoded = [self._one(source.messages(i), template, context, source.name(i)) for i in range(len(source))]
 
     def _one(self, messages: Conversation, template: Template, context: int, name: str) -> Encoded:
@@ -150,9 +167,9 @@ class ChatSamples:
         return self.source.name(index)
 
     def sample(self, index: int, key: int | None = None) -> Sample:
-        """{"ids": int64 (T,), "weights": float32 (T,)}, at most context + 1 tokens."""
+        """{"ids": int64 (T,), "weights": float32 (T,), "bytes": int}, at most context + 1 tokens; see `collate`."""
         one = self._encoded[index]
-        return {"ids": torch.from_numpy(one.ids), "weights": torch.from_numpy(one.weights)}
+        return {"ids": torch.from_numpy(one.ids), "weights": torch.from_numpy(one.weights), "bytes": self.template.bytes_learned(one)}
 
     def collate(self, samples: list[Sample]) -> Batch:
         """See `collate`."""
@@ -163,6 +180,11 @@ class ChatSamples:
         return collate([self.sample(int(i)) for i in indices])
 
 
+def turns(shots: Shots) -> list[dict[str, str]]:
+    """Questions with their answers as messages of one conversation."""
+    return [{"role": role, "content": text} for shot in shots for role, text in zip(("user", "assistant"), shot, strict=True)]
+
+
 def collate(samples: list[Sample]) -> Batch:
     """Token sequences -> a batch.
 
@@ -170,8 +192,10 @@ def collate(samples: list[Sample]) -> Batch:
         ids: int64 (B, T), padded with 0 at the end to the longest.
         weights: float32 (B, T), padded with 0.
         length: int64 (B,), tokens of each.
+        bytes: int64 (B,), UTF-8 bytes of what is learned, without the marks that end an answer.
     """
     length = torch.tensor([len(sample["ids"]) for sample in samples], dtype=torch.int64)
     ids = torch.nn.utils.rnn.pad_sequence([sample["ids"] for sample in samples], batch_first=True)
     weights = torch.nn.utils.rnn.pad_sequence([sample["weights"] for sample in samples], batch_first=True)
-    return {"ids": ids, "weights": weights, "length": length}
+    size = torch.tensor([sample["bytes"] for sample in samples], dtype=torch.int64)
+    return {"ids": ids, "weights": weights, "length": length, "bytes": size}

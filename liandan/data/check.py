@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from liandan.data.choices import ChoiceSource
 from liandan.data.conversations import ConversationSource
 from liandan.data.duplicates import SHAPE, alike, groups, thumbnail
 from liandan.data.errors import Unreadable
@@ -100,7 +101,7 @@ class _Seen:
 def _look(split: str, source: Any, report: Report) -> list[_Seen]:
     """Read every sample, counting what they are."""
     report.classes = class_counts(source)
-    if isinstance(source, LabeledText | ConversationSource):
+    if isinstance(source, LabeledText | ConversationSource | ChoiceSource):
         return _look_at_texts(split, source, report)
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
@@ -120,9 +121,11 @@ def _look(split: str, source: Any, report: Report) -> list[_Seen]:
     return seen
 
 
-def _look_at_texts(split: str, source: LabeledText | ConversationSource, report: Report) -> list[_Seen]:
+def _look_at_texts(split: str, source: LabeledText | ConversationSource | ChoiceSource, report: Report) -> list[_Seen]:
     if isinstance(source, LabeledText):
         texts, lengths = source.texts, [len(text) for text in source.texts]
+    elif isinstance(source, ChoiceSource):
+        texts, lengths = [repr((item.question, sorted(item.choices))) for item in source.items], [len(i.question) for i in source.items]
     else:
         texts = [repr([(message.role, message.content) for message in one]) for one in source.conversations]
         lengths = [sum(len(message.content) for message in one) for one in source.conversations]
@@ -187,7 +190,7 @@ def _by_split(seen: list[_Seen], group: list[int]) -> dict[str, list[int]]:
 
 
 def _judge(source: Any, report: Report) -> None:
-    what = {LabeledText: "texts", ConversationSource: "conversations"}.get(type(source), "images")
+    what = {LabeledText: "texts", ConversationSource: "conversations", ChoiceSource: "questions"}.get(type(source), "images")
 
     def some(names: list[str]) -> str:
         return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

@@ -14,6 +14,7 @@ import torch
 
 from liandan.data import tokenizer as tokenizers
 from liandan.data import tokens
+from liandan.data.choices import Shots, written_out
 from liandan.data.errors import DataError
 from liandan.data.protocols import Batch, Sample
 from liandan.data.text import TextSource
@@ -108,6 +109,15 @@ class TextPipeline:
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._known().decode(ids)
+
+    def request(self, question: str, answer: str, shots: Shots = ()) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens that are given, tokens of the answer), each int64 (T,), in plain text; see choices.written_out.
+
+        White space before the answer belongs to it, for that is how words begin in most tokenizers.
+        """
+        given, judged = written_out(question, answer, shots)
+        whole, before = self.encode(given + judged), self.encode(given.rstrip())
+        return whole[: len(before)], whole[len(before) :]
 
     def example(self, prompt: str) -> Sample:
         """{"ids": int64 (T,)} of a prompt; `collate` makes the batch."""

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from liandan import tasks
+from liandan.data.choices import ChoiceSource
 from liandan.data.errors import DataError, Unreadable
+from liandan.data.few_shot import read_shots
 from liandan.data.files import walk
 from liandan.data.image_files import usable
 from liandan.data.pipelines import PIPELINES
@@ -24,7 +26,7 @@ from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
 from liandan.runtime import assemble, weights
 from liandan.runtime.device import Device
-from liandan.runtime.judge import answer_split, evaluate_split
+from liandan.runtime.judge import answer_split, choice_split, evaluate_split
 from liandan.runtime.plan import make_plan
 from liandan.tasks import Task
 
@@ -57,13 +59,17 @@ class OpenRun:
     checkpoint: Path
 
     def evaluate(
-        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0
-    ) -> dict[str, float]:
+        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0,
+        few_shot: str | None = None,
+    ) -> dict[str, float]:  # fmt: skip
         """Judge a split of the recipe, or the data at `path`; writes evaluation/<split>/.
+
+        A language model is judged on questions with choices, too, see tasks.choices.
 
         Args:
             tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+            few_shot: a file of examples, shown before each question of a language model.
 
         Returns:
             {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
@@ -88,12 +94,15 @@ class OpenRun:
             if source is None:
                 there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
                 raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
+        shots = read_shots(few_shot) if few_shot is not None else []
+        if isinstance(source, ChoiceSource):
+            return choice_split(self.layout, self, self.pipeline, source, split, shots)
         samples = self.pipeline.samples(source, training=False)
         loader = assemble.make_loader(self.recipe, samples, self.device)
         plan = make_plan(self.recipe, self.task, len(samples))
         if not tta:
             found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
-            return {**found, **answer_split(self.layout, self, self.pipeline, samples, split, answers)}
+            return {**found, **answer_split(self.layout, self, self.pipeline, samples, split, answers, shots)}
         own, self.task.tta = self.task.tta, tuple(tta)
         try:
             return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
