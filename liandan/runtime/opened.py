@@ -94,6 +94,8 @@ class OpenRun:
             if source is None:
                 there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
                 raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
+        if few_shot is not None and not hasattr(self.pipeline, "request"):
+            raise RunError(f"a run of {self.recipe.task} takes no examples; those of language models do")
         shots = read_shots(few_shot) if few_shot is not None else []
         if isinstance(source, ChoiceSource):
             return choice_split(self.layout, self, self.pipeline, source, split, shots)
