@@ -18,7 +18,7 @@ from liandan.data.choices import Shots, written_out
 from liandan.data.errors import DataError
 from liandan.data.protocols import Batch, Sample
 from liandan.data.text import TextSource
-from liandan.data.tokenizer import Tokenizer
+from liandan.data.tokenizer import RESERVED, Tokenizer
 from liandan.data.tokens import TokenSource, WindowSamples
 
 _VERSION = 1  # of how text becomes tokens; another one makes no use of what was kept
@@ -133,7 +133,10 @@ class TextPipeline:
 
     def transformers_files(self) -> dict[str, Any]:
         """{file name: JSON} that transformers reads besides the model's own; nothing without a tokenizer."""
-        return {} if self.tokenizer is None else self.tokenizer.transformers_files(self.context, {})
+        if self.tokenizer is None:
+            return {}
+        ending = {"eos_token": RESERVED[1]} if self.tokenizer.ids(RESERVED[1:]) else {}  # never learned, but programs ask for one
+        return self.tokenizer.transformers_files(self.context, ending)
 
     def to_json(self) -> dict[str, Any]:
         tokenizer = None if self.tokenizer is None else self.tokenizer.to_json()
