@@ -49,15 +49,15 @@ class Candidate:
     """A language model in evaluation mode, on its device.
 
     Attributes:
-        template: None for a model that has learned to write, and not to answer.
-        plain: how it is asked then: question and answer in turn.
+        template: how it is asked; None where its tokenizer has no token that ends an answer.
+        answers: whether it has a template of its own; else it has learned to write, and is asked in plain text.
     """
 
     recipe: Recipe
     model: Any
     tokenizer: Tokenizer
     template: Template | None
-    plain: Template
+    answers: bool
     device: Device
 
     @property
@@ -81,7 +81,7 @@ class Candidate:
             DataError: another format.
         """
         if isinstance(source, ChoiceSource):
-            return choices.judge(self.model, self._asking() if self.template else self._writing(), source, self.device, shots)[1]
+            return choices.judge(self.model, self._asking() if self.answers else self._writing(), source, self.device, shots)[1]
         if isinstance(source, TextSource):
             pipeline, task_type = self._writing(), LanguageModel
         elif isinstance(source, ConversationSource):
@@ -106,7 +106,9 @@ class Candidate:
         return TextPipeline(self.tokenizer, self.tokenizer.vocab_size, self.context)
 
     def _asking(self) -> ChatPipeline:
-        return ChatPipeline(self.tokenizer, self.template or self.plain, self.context)
+        if self.template is None:
+            raise DataError("its tokenizer has no token that ends an answer: it can be judged on text and on choices alone")
+        return ChatPipeline(self.tokenizer, self.template, self.context)
 
     @torch.no_grad()
     def speed(self, text: str) -> dict[str, float]:
@@ -163,8 +165,10 @@ def _run(target: str) -> Candidate:
     if not isinstance(run.pipeline, TextPipeline | ChatPipeline) or tokenizer is None:
         raise RunError(f"{run.layout.root} is a run of {run.recipe.task} and writes no text: it cannot be judged beside language models")
     run.merge_adapter()
-    plain = template_of(tokenizer, {"special_tokens": {"eos_token": RESERVED[1]}}, "plain")
-    return Candidate(run.recipe, run.model, tokenizer, getattr(run.pipeline, "template", None), plain, run.device)
+    if isinstance(run.pipeline, ChatPipeline):
+        return Candidate(run.recipe, run.model, tokenizer, run.pipeline.template, True, run.device)
+    plain = _plain(tokenizer, {"special_tokens": {"eos_token": RESERVED[1]}})
+    return Candidate(run.recipe, run.model, tokenizer, plain, False, run.device)
 
 
 def _base(target: str) -> Candidate:
@@ -176,8 +180,14 @@ def _base(target: str) -> Candidate:
         load_weights(model, initial)
     own = models.defaults(name)
     tokenizer = Tokenizer.from_json(own["tokenizer"])
-    template = template_of(tokenizer, own) if own.get("chat_template") else None
-    return Candidate(recipe, model, tokenizer, template, template_of(tokenizer, own, "plain"), assemble.find_device(recipe))
+    answers = bool(own.get("chat_template"))
+    template = template_of(tokenizer, own) if answers else _plain(tokenizer, own)
+    return Candidate(recipe, model, tokenizer, template, answers, assemble.find_device(recipe))
+
+
+def _plain(tokenizer: Tokenizer, own: dict[str, Any]) -> Template | None:
+    """Question, empty line, answer: for a model that has no template."""
+    return template_of(tokenizer, own, "plain") if tokenizer.ids([own.get("special_tokens", {}).get("eos_token", "")]) else None
 
 
 def samples_of(data: str, targets: Sequence[str], limit: int) -> Any:
@@ -206,7 +216,7 @@ def _held_out(layout: Layout, source: Any) -> list[str] | None:
     if theirs is None or mine is None or sorted(row[1:] for row in theirs) != sorted(row[1:] for row in mine):
         return None
     names = facts["held_out"] or []
-    return [f"{source.path.name}:{name.rpartition(':')[2]}" for name in names] if len(mine) == 1 else names
+    return [f"{mine[0][0]}:{name.rpartition(':')[2]}" for name in names] if len(mine) == 1 else names
 
 
 def read_examples(path: str | None) -> Shots:

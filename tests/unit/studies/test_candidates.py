@@ -50,8 +50,8 @@ def job(target: Path, data: Path, **more: Any) -> Job:
 
 @pytest.mark.parametrize(("run", "data"), [("poet", "mine.jsonl"), ("poet", "exam.jsonl"), ("writer", "text.txt"), ("writer", "exam.jsonl")])
 def test_the_numbers_are_those_of_evaluate(place: Path, run: str, data: str) -> None:
-    found = judge(job(place / run, place / data, answers=4))
-    told = api.open_run(place / run).evaluate(str(place / data), answers=4)
+    found = judge(job(place / run, place / data))
+    told = api.open_run(place / run).evaluate(str(place / data), answers=0)
     assert told and {name.partition("/")[2]: value for name, value in told.items()} == pytest.approx(
         {name: value for name, value in found.items() if name not in (*FACTS, "target")}, rel=1e-6, nan_ok=True
     )
