@@ -50,14 +50,14 @@ class Candidate:
 
     Attributes:
         template: how it is asked; None where its tokenizer has no token that ends an answer.
-        answers: whether it has a template of its own; else it has learned to write, and is asked in plain text.
+        chats: whether it has a template of its own; else it has learned to write, and is asked in plain text.
     """
 
     recipe: Recipe
     model: Any
     tokenizer: Tokenizer
     template: Template | None
-    answers: bool
+    chats: bool
     device: Device
 
     @property
@@ -81,7 +81,7 @@ class Candidate:
             DataError: another format.
         """
         if isinstance(source, ChoiceSource):
-            return choices.judge(self.model, self._asking() if self.answers else self._writing(), source, self.device, shots)[1]
+            return choices.judge(self.model, self._asking() if self.chats else self._writing(), source, self.device, shots)[1]
         if isinstance(source, TextSource):
             pipeline, task_type = self._writing(), LanguageModel
         elif isinstance(source, ConversationSource):
@@ -180,9 +180,9 @@ def _base(target: str) -> Candidate:
         load_weights(model, initial)
     own = models.defaults(name)
     tokenizer = Tokenizer.from_json(own["tokenizer"])
-    answers = bool(own.get("chat_template"))
-    template = template_of(tokenizer, own) if answers else _plain(tokenizer, own)
-    return Candidate(recipe, model, tokenizer, template, answers, assemble.find_device(recipe))
+    chats = bool(own.get("chat_template"))
+    template = template_of(tokenizer, own) if chats else _plain(tokenizer, own)
+    return Candidate(recipe, model, tokenizer, template, chats, assemble.find_device(recipe))
 
 
 def _plain(tokenizer: Tokenizer, own: dict[str, Any]) -> Template | None:

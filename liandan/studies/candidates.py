@@ -102,7 +102,7 @@ def judge(job: Job) -> dict[str, Any]:
     facts = {
         "parameters": candidate.parameters,
         "precision": candidate.device.precision,
-        "template": "its own" if candidate.answers else "plain",
+        "template": "its own" if candidate.chats else "plain",
         "samples": len(source),
         "bytes_per_token": len(text.encode()) / len(candidate.tokenizer.encode(text)),
         **candidate.speed(text),
