@@ -92,7 +92,8 @@ def _prove(run: OpenRun, folder: Path, ids: Tensor, before: Tensor, text: Tensor
         wanted = run.pipeline.encode(_QUESTION).tolist()
         if list(asked) != wanted:
             raise Unfaithful(f"transformers does not make the same tokens of a question: {list(asked)[:12]}, the run {wanted[:12]}")
-    return {"largest_difference": difference, "tokens": ids.shape[1], "written": (int(apart[0]) if len(apart) else text.shape[1]) - ids.shape[1]}
+    same = int(apart[0]) if len(apart) else text.shape[1]
+    return {"largest_difference": difference, "tokens": ids.shape[1], "written": same - ids.shape[1]}
 
 
 def _equal_choice(again: Any, text: Tensor, other: Tensor, bound: float) -> None:

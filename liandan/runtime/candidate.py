@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -134,7 +135,7 @@ class Candidate:
                     self.model.step, batch["ids"], made, sampling.GREEDY, batch["key"], context=room, new_cache=self.model.new_cache
                 )
                 moments = [(int(token), time.perf_counter())[1] for token in written]
-            writing += [after - before for before, after in zip(moments, moments[1:], strict=False)]
+            writing += [after - before for before, after in pairwise(moments)]
         found = {"prefill_tokens_per_second": wanted / median(reading[1:])}  # the first warms up
         if writing:
             found["decode_tokens_per_second"] = 1 / median(writing)

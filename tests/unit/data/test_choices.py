@@ -61,12 +61,14 @@ def test_a_file_is_known_by_its_keys_and_its_bad_rows_by_their_lines(tmp_path: P
     assert report.count == 2 and "questions" in report.notes[0]  # the same question twice
     with pytest.raises(DataError, match=r"選擇.jsonl:2: answer: expected one of the choices") as caught:
         read_choices(written(file, [ROW, {**ROW, "answer": 7}]))
-    assert str(caught.value).endswith('a row looks like {"question": "The capital of France is", "choices": ["Rome", "Paris", "Oslo"], "answer": 1}')
+    shown = '{"question": "The capital of France is", "choices": ["Rome", "Paris", "Oslo"], "answer": 1}'
+    assert str(caught.value).endswith(f"a row looks like {shown}")
 
 
 def test_words_are_set_apart_and_characters_are_not() -> None:
     assert between("The capital of France is", "Paris") == " "
-    assert between("白日依山盡，", "黃河") == between("1 + 1 =\n", "2") == between("France 的首都是", "Paris") == between("Capital:", "巴黎") == ""
+    for question, answer in (("白日依山盡，", "黃河"), ("1 + 1 =\n", "2"), ("France 的首都是", "Paris"), ("Capital:", "巴黎")):
+        assert between(question, answer) == ""
     assert written_out("1 + 1 =", "2") == ("1 + 1 =", " 2")
     assert written_out("1 + 1 =", "2", [("2 + 2 =", "4"), ("上", "下")]) == ("2 + 2 = 4\n\n上下\n\n1 + 1 =", " 2")
 

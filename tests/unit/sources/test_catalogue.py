@@ -92,7 +92,8 @@ def test_tang_poems(home: Path):
 def test_song_choices(home: Path):
     rows = [json.loads(line) for line in (get("poem-choices") / "choices.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 21_528 and SOURCES["poem-choices"].english.startswith("21,528 ")
-    assert rows[0]["question"] == "沖虛觀\n五粒青松護翠苔，石門岑寂斷纖埃。\n水浮花片知仙路，" and rows[0]["choices"][rows[0]["answer"]] == "風遞鸞聲認嘯臺。"
+    assert rows[0]["question"] == "沖虛觀\n五粒青松護翠苔，石門岑寂斷纖埃。\n水浮花片知仙路，"
+    assert rows[0]["choices"][rows[0]["answer"]] == "風遞鸞聲認嘯臺。"
     assert all(len(set(row["choices"])) == 4 and len({len(text) for text in row["choices"]}) == 1 for row in rows)  # one meter
     places = Counter(row["answer"] for row in rows)
     assert set(places) == {0, 1, 2, 3} and max(places.values()) < 0.26 * len(rows)

@@ -16,8 +16,8 @@ from tests.zygote import Zygote
 
 pytest.importorskip("transformers")
 PAIRS = [
-    ("白日依山盡？", "黃河入海流。"), ("欲窮千里目？", "更上一層樓。"), ("Who wrote it?", "Wang Zhihuan."), ("牀前看月光？", "疑是地上霜。"),
-    ("舉頭望山月？", "低頭思故鄉。"), ("千山鳥飛絕？", "萬徑人蹤滅。"),
+    ("白日依山盡？", "黃河入海流。"), ("欲窮千里目？", "更上一層樓。"), ("Who wrote it?", "Wang Zhihuan."),
+    ("牀前看月光？", "疑是地上霜。"), ("舉頭望山月？", "低頭思故鄉。"), ("千山鳥飛絕？", "萬徑人蹤滅。"),
 ]  # fmt: skip
 SHORT = {
     "train.duration.steps": 6, "evaluate.every.steps": 6, "schedule": {"name": "constant"}, "train.threads": 1, "train.ema": None,
@@ -48,7 +48,9 @@ def job(target: Path, data: Path, **more: Any) -> Job:
     return Job(**{"target": str(target), "targets": (str(target),), "data": str(data), "limit": 0, "answers": 0, "few_shot": None, **more})
 
 
-@pytest.mark.parametrize(("run", "data"), [("poet", "mine.jsonl"), ("poet", "exam.jsonl"), ("writer", "text.txt"), ("writer", "exam.jsonl")])
+@pytest.mark.parametrize(
+    ("run", "data"), [("poet", "mine.jsonl"), ("poet", "exam.jsonl"), ("writer", "text.txt"), ("writer", "exam.jsonl")]
+)
 def test_the_numbers_are_those_of_evaluate(place: Path, run: str, data: str) -> None:
     found = judge(job(place / run, place / data))
     told = api.open_run(place / run).evaluate(str(place / data), answers=0)

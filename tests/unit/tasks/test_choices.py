@@ -60,7 +60,7 @@ def test_the_likeliest_is_chosen_in_all_and_by_character() -> None:
     assert any(row["prediction"] != row["prediction_norm"] for row in rows)  # otherwise nothing tells the two apart
     assert found["chance"] == pytest.approx((1 / 3 + 1 / 2) / 2)
     right = [row["loglikelihood"][row["answer"]] for row in rows]
-    octets = len("two three one two three".encode()) + len("黃河入海流。".encode())
+    octets = len("two three one two three") + 3 * len("黃河入海流。")
     assert found["bits_per_byte"] == pytest.approx(-sum(right) / math.log(2) / octets)
 
 
@@ -77,7 +77,8 @@ def test_the_standard_error_is_of_the_mean() -> None:
 def test_what_is_too_long_loses_its_beginning_and_batches_change_nothing() -> None:
     rng = np.random.default_rng(0)
     model = Unigram(50, context=8)
-    requests = [(rng.integers(0, 50, given), rng.integers(0, 50, judged)) for given, judged in [(3, 2), (20, 4), (1, 1), (5, 12), *[(4, 3)] * 20]]
+    lengths = [(3, 2), (20, 4), (1, 1), (5, 12), *[(4, 3)] * 20]
+    requests = [(rng.integers(0, 50, given), rng.integers(0, 50, judged)) for given, judged in lengths]
     found = list(likelihoods(model, requests, Device()))
     for score, (_, judged) in zip(found, requests, strict=True):
         assert score == pytest.approx(float(model.log_p[judged[-8:]].sum()), rel=1e-6)
@@ -89,8 +90,8 @@ def test_a_model_that_answers_is_asked_by_its_template() -> None:
     chat = ChatPipeline(known, template_of(known, {}), 64)
     given, judged = chat.request("one", "two", [("three", "one")])
     assert chat.decode(judged) == "two"
-    asked = "<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\none<|im_end|>\n<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n"
-    assert chat.decode(given) == asked
+    shot = "<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\none<|im_end|>\n"
+    assert chat.decode(given) == f"{shot}<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n"
     assert given.tolist() == chat.prompt(
         [{"role": "user", "content": "three"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "one"}]
     ).tolist()

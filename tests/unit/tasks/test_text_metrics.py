@@ -102,6 +102,8 @@ def test_an_exact_match_overlooks_what_decides_nothing(answer: str, expected: st
     assert exact_match(answer, expected) and exact_match(expected, answer)
 
 
-@pytest.mark.parametrize(("answer", "expected"), [("-5", "5"), ("50%", "50"), ("3.14", "314"), ("ab", "a b"), ("", "。"), ("北京市", "北京"), ("$5", "5")])
+@pytest.mark.parametrize(
+    ("answer", "expected"), [("-5", "5"), ("50%", "50"), ("3.14", "314"), ("ab", "a b"), ("", "。"), ("北京市", "北京"), ("$5", "5")]
+)
 def test_an_exact_match_overlooks_nothing_else(answer: str, expected: str) -> None:
     assert not exact_match(answer, expected) and not exact_match(expected, answer)
