@@ -46,7 +46,7 @@ class SFT(Task):
             asked = {"name": model, "weights": "pretrained", "adapter": {"name": "lora", "rank": 8}}
             optimizer = {"name": "adamw", "lr": 3e-4, "weight_decay": 0.0}
         else:
-            text = {"tokenizer": "bpe", "vocab_size": 4096, "context": 256}
+            text = {"tokenizer": "auto", "vocab_size": 4096, "context": 256}  # auto: that of model.weights=run:..., else a new one
             asked = {"name": "liandan/gpt", "n_layer": 4, "n_head": 6, "width": 192}
             optimizer = {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.95], "weight_decay": 0.1}
         return {
