@@ -84,7 +84,8 @@ class Candidate:
         if isinstance(source, ChoiceSource):
             return choices.judge(self.model, self._asking() if self.chats else self._writing(), source, self.device, shots)[1]
         if isinstance(source, TextSource):
-            pipeline, task_type = self._writing(), LanguageModel
+            pipeline: Any = self._writing()
+            task_type: type[LanguageModel | SFT] = LanguageModel
         elif isinstance(source, ConversationSource):
             pipeline, task_type = self._asking(), SFT
         else:

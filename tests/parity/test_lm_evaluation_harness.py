@@ -20,7 +20,8 @@ pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.slow
 
 PAGE = "docs/judging-language-models.md"
-BOTH = "import json, sys; from lm_eval.__main__ import cli_evaluate\nfor sys.argv in json.loads(sys.argv[1]): cli_evaluate()"  # what lm_eval runs
+# what `lm_eval` runs, for each of several command lines
+BOTH = "import json, sys; from lm_eval.__main__ import cli_evaluate\nfor sys.argv in json.loads(sys.argv[1]): cli_evaluate()"
 COUPLETS = [
     ("白日依山盡，", "黃河入海流。"), ("欲窮千里目，", "更上一層樓。"), ("牀前看月光，", "疑是地上霜。"), ("舉頭望山月，", "低頭思故鄉。"),
     ("千山鳥飛絕，", "萬徑人蹤滅。"), ("孤舟蓑笠翁，", "獨釣寒江雪。"), ("春眠不覺曉，", "處處聞啼鳥。"), ("夜來風雨聲，", "花落知多少。"),
