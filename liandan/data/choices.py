@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from liandan.data.fingerprint import digest, file_digest
-from liandan.data.rows import BadRow, first_row, judged, the_file
+from liandan.data.rows import BadRow, Rows, first_row, judged, the_file
 
 # what is written without spaces between words: kana, Chinese characters, and their punctuation
 DENSE = "\u2e80-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
@@ -82,11 +82,12 @@ def read_choices(path: Path) -> ChoiceSource:
     """Read and judge every row of a file, or of the only one in a folder.
 
     Raises:
-        DataError: no row, or bad rows, told as in `rows.judged`.
+        BadRows: rows that are none, told as in `rows.judged`.
+        DataError: no row.
     """
     file = the_file(path, "questions with choices")
-    found, rows = judged(file, choice, "questions with choices", lambda row: _ROW)
-    return ChoiceSource(file, found, rows, file_digest(file))
+    numbers, found = zip(*judged(Rows(file), choice, "questions with choices", lambda row: _ROW), strict=True)
+    return ChoiceSource(file, list(found), np.array(numbers, dtype=np.int64), file_digest(file))
 
 
 def looks_like_choices(path: Path) -> bool:

@@ -55,6 +55,11 @@ class Template:
     def __init__(self, jinja: str, tokenizer: Any, special: dict[str, str], stops: Sequence[int]) -> None:
         self.jinja, self.tokenizer, self.special, self.stops = jinja, tokenizer, dict(special), tuple(stops)
 
+    def to_json(self) -> dict[str, Any]:
+        """All that the tokens of a conversation depend on."""
+        template = {"jinja": self.jinja, "special_tokens": self.special, "stops": list(self.stops)}
+        return {"tokenizer": self.tokenizer.to_json(), "template": template}
+
     def render(self, messages: Sequence[Message], answer: bool = False) -> str:
         """The text of messages; with `answer`, as far as the opening of an assistant's answer.
 
@@ -122,7 +127,7 @@ class Template:
         empty = np.zeros(0, dtype=np.int64)
         return Encoded(np.concatenate([empty, *ids]), np.concatenate([empty.astype(np.float32), *weights]))
 
-    def bytes_learned(self, one: Encoded) -> int:
-        """UTF-8 bytes of the tokens that are learned, without the marks that end an answer."""
-        target = one.ids[1:][one.weights[1:] > 0]
+    def bytes_learned(self, ids: np.ndarray, weights: np.ndarray) -> int:
+        """UTF-8 bytes of the tokens (T,) that are learned, without the marks that end an answer."""
+        target = ids[1:][weights[1:] > 0]
         return int(self.tokenizer.byte_lengths[target[~np.isin(target, self.stops)]].sum())

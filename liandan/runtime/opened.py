@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,8 @@ from liandan.data.few_shot import read_shots
 from liandan.data.files import walk
 from liandan.data.image_files import usable
 from liandan.data.pipelines import PIPELINES
-from liandan.data.readers import read
 from liandan.data.video import frames, is_video
 from liandan.models import adapter, huggingface
-from liandan.models.weights import Report, load_weights
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
@@ -29,6 +27,8 @@ from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, choice_split, evaluate_split
 from liandan.runtime.plan import make_plan
 from liandan.tasks import Task
+
+_SPLITS = ("train", "val", "test")  # of a recipe
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,22 @@ class OpenRun:
     checkpoint: Path
 
     def evaluate(
-        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0,
+        self,
+        data: str | Mapping[str, Any] | None = None,
+        split: str | None = None,
+        batch_size: int | None = None,
+        tta: Sequence[str] = (),
+        *,
+        answers: int = 0,
         few_shot: str | None = None,
-    ) -> dict[str, float]:  # fmt: skip
-        """Judge a split of the recipe, or the data at `path`; writes evaluation/<split>/.
+    ) -> dict[str, float]:
+        """Judge a split of the recipe, or other data; writes evaluation/<split>/.
 
         A language model is judged on questions with choices, too, see tasks.choices.
 
         Args:
+            data: what a recipe's data.test may be: a path, or {path, format, ...}; relative to where one stands.
+            split: val, test or train of the recipe, val if not given; what other data is called, by default as its file or folder.
             tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
             few_shot: a file of examples, shown before each question of a language model.
@@ -79,24 +87,10 @@ class OpenRun:
         """
         if any(view not in self.task.views for view in tta):
             raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
-        if path is not None:
-            known: dict[str, Any] = {} if self.task.labels is None else {"labels": self.task.labels}
-            source = read(Path(path), **known)
-            split = Path(path).name if split == "val" else split
-        else:
-            splits = assemble.read_splits(self.recipe)
-            changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
-            if changes:
-                listed = "\n  ".join(changes)
-                hint = "bring it back, or judge what is there now with --data PATH"
-                raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
-            source = {"train": splits.train, "val": splits.val, "test": splits.test}.get(split)
-            if source is None:
-                there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
-                raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
         if few_shot is not None and not hasattr(self.pipeline, "request"):
             raise RunError(f"a run of {self.recipe.task} takes no examples; those of language models do")
         shots = read_shots(few_shot) if few_shot is not None else []
+        source, split = self._given(data, split) if data is not None else self._own(split or "val")
         if isinstance(source, ChoiceSource):
             return choice_split(self.layout, self, self.pipeline, source, split, shots)
         samples = self.pipeline.samples(source, training=False)
@@ -110,6 +104,29 @@ class OpenRun:
             return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
         finally:
             self.task.tta = own
+
+    def _given(self, data: str | Mapping[str, Any], name: str | None) -> tuple[Any, str]:
+        """The source of other data than the recipe's, and what its evaluation is called."""
+        spec = self.recipe.with_values({"data.test": None}).with_values({"data.test": data}, "the data given").data.test
+        assert spec is not None
+        path = Path(spec.path).resolve()
+        name = name or (path.name if path.is_dir() else path.stem)
+        if name in _SPLITS:
+            name += "-given"  # the recipe's own evaluations stay what training wrote
+        return assemble.read_source(spec, self.task.labels), name
+
+    def _own(self, split: str) -> tuple[Any, str]:
+        """The source of a split of the recipe, which must be what it was."""
+        splits = assemble.read_splits(self.recipe)
+        changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
+        if changes:
+            listed = "\n  ".join(changes)
+            hint = "bring it back, or judge what is there now with --data PATH"
+            raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
+        there = {name: source for name in _SPLITS if (source := getattr(splits, name)) is not None}
+        if split not in there:
+            raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {", ".join(there)}')
+        return there[split], split
 
     def merge_adapter(self) -> None:
         """Make the run's adapter, if it has one, part of the model's weights."""
@@ -182,11 +199,6 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     loss = {"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None
     task = task_type(loss, store.read_json(layout.labels), pipeline.describe())
     assemble.ask(recipe, task)
-    model = assemble.build_model(recipe, task)
-    if recipe.model.adapter is not None:
-        initial = weights.find(recipe)
-        report = load_weights(model, initial) if initial is not None else Report()
-        model = assemble.adapted(recipe, model, report)
     pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
     folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
     if folder is None or store.verify(folder) is not None:
@@ -194,8 +206,7 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     if folder is None:
         raise RunError(f"{layout.root} has no valid checkpoint; `liandan train ... --resume` makes one")
     tensors, _ = store.read_checkpoint(folder, verify=False)
-    model.load_state_dict(tensors["model.safetensors"])
-    model = device.place(model).eval()
+    model = device.place(assemble.trained_model(recipe, task, tensors["model.safetensors"])).eval()
     return OpenRun(layout, recipe, task, model, pipeline, device, folder)
 
 

@@ -79,8 +79,8 @@ def test_the_documented_command_finds_the_same(tmp_path: Path) -> None:
         theirs = json.loads(told.read_text())["results"]["choices"]
         same = {"accuracy": "acc", "accuracy_stderr": "acc_stderr", **({"accuracy_norm": "acc_norm"} if task == "language_model" else {})}
         for name, called in same.items():
-            assert ours[f"exam.jsonl/{name}"] == pytest.approx(theirs[f"{called},none"]), name
-        kept = run.layout.evaluation("exam.jsonl") / "choices.jsonl"
+            assert ours[f"exam/{name}"] == pytest.approx(theirs[f"{called},none"]), name
+        kept = run.layout.evaluation("exam") / "choices.jsonl"
         rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
         assert {row["prediction"] == row["prediction_norm"] for row in rows} == {True, False}  # otherwise nothing tells the two apart
         for row, sample in zip(rows, samples(tmp_path / f"found-{task}"), strict=True):
