@@ -10,7 +10,7 @@ from liandan.cli.output import JSON, QUIET, error, number, result, say, table
 
 
 def command(
-    targets: list[str] = typer.Argument(help="Language models: runs, hf/<folder>, folders of transformers."),
+    targets: list[str] = typer.Argument(help="Language models: runs, hf/<folder or hub id>, folders of transformers, .gguf."),
     data: str = typer.Option(..., "--data", help="Your data: text, questions with answers, or questions with choices."),
     limit: int = typer.Option(500, "--limit", min=0, help="Samples judged at most, spread evenly over the data; 0: all."),
     answers: int = typer.Option(50, "--answers", min=0, help="Of questions with answers: at most so many are answered and judged."),

@@ -144,7 +144,8 @@ class Candidate:
 
 
 def open_candidate(target: str) -> Candidate:
-    """A run (its directory, its name, `last`), `hf/<folder>`, or the path of a folder of transformers such as an exported one.
+    """A run (its directory, its name, `last`), `hf/<folder, hub id or GGUF file>`, or the path of a folder of transformers, such as an
+    exported one, or of a GGUF file.
 
     Raises:
         RunError: no such run, or one of no language model. ModelError: no such model.
@@ -158,7 +159,8 @@ def open_candidate(target: str) -> Candidate:
 def is_base(target: str) -> bool:
     """Whether a target is a base model and no run."""
     path = Path(target)
-    return target.startswith(_HF) or ((path / "config.json").is_file() and not Layout(path).is_run())
+    own = (path.suffix.lower() == ".gguf" and path.is_file()) or (path / "config.json").is_file()
+    return target.startswith(_HF) or (own and not Layout(path).is_run())
 
 
 def _run(target: str) -> Candidate:
@@ -174,7 +176,7 @@ def _run(target: str) -> Candidate:
 
 
 def _base(target: str) -> Candidate:
-    name = target if target.startswith(_HF) else _HF + target
+    name = weights.local(target if target.startswith(_HF) else _HF + target)
     recipe = make_recipe({"task": "sft", "data": {"train": "none"}, "model": {"name": name, "weights": "pretrained"}})
     model = models.build(name)
     initial = weights.find(recipe)
