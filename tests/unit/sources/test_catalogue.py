@@ -89,8 +89,8 @@ def test_tang_poems(home: Path):
     assert places == [i * 50_889 // 500 for i in range(0, 500, 100)]
 
 
-def test_song_choices(home: Path):
-    rows = [json.loads(line) for line in (get("poem-choices") / "choices.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_song_choices(fetched: Callable[..., Path]):
+    rows = [json.loads(line) for line in (fetched("poem-choices") / "choices.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 21_528 and SOURCES["poem-choices"].english.startswith("21,528 ")
     assert rows[0]["question"] == "沖虛觀\n五粒青松護翠苔，石門岑寂斷纖埃。\n水浮花片知仙路，"
     assert rows[0]["choices"][rows[0]["answer"]] == "風遞鸞聲認嘯臺。"
