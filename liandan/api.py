@@ -59,6 +59,7 @@ class Run:
         batch_size: int | None = None,
         tta: Sequence[str] = (),
         answers: int = 200,
+        few_shot: str | None = None,
     ) -> dict[str, float]:
         """{"<split>/<metric>": value} of the run's own split, or of other data; writes evaluation/<split>/.
 
@@ -67,8 +68,9 @@ class Run:
             split: val, test or train of the run, val if not given; of other data, what it is called.
             tta: views each prediction is averaged over beside the sample itself, such as hflip; the split is then called <split>-tta.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+            few_shot: a file of examples, shown before each question of a language model.
         """
-        return self.opened.evaluate(data, split, batch_size, tta, answers=answers)
+        return self.opened.evaluate(data, split, batch_size, tta, answers=answers, few_shot=few_shot)
 
     def export(
         self,

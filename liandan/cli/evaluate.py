@@ -16,6 +16,7 @@ def command(
     batch_size: int = typer.Option(None, "--batch-size", min=1, help="Samples judged at once; the run's own by default."),
     tta: str = typer.Option(None, "--tta", help="Average over these views, too, such as hflip or hflip,vflip; written to <split>-tta."),
     answers: int = typer.Option(200, "--answers", min=0, help="Of a run that answers: at most so many of its answers are judged, too."),
+    few_shot: str = typer.Option(None, "--few-shot", help="Of a language model: show the examples of this file before each question."),
     as_json: bool = JSON,
     quiet: bool = QUIET,
 ) -> None:
@@ -33,8 +34,10 @@ def command(
             found.append({"run": target, **open_artefact(Path(target)).evaluate(asked, split, batch_size)})
             continue
         run = api.open_run(target)
-        views = tta.split(",") if tta else ()
-        found.append({"run": str(run.path), **run.evaluate(asked, split=split, batch_size=batch_size, tta=views, answers=answers)})
+        measured = run.evaluate(
+            asked, split=split, batch_size=batch_size, tta=tta.split(",") if tta else (), answers=answers, few_shot=few_shot
+        )
+        found.append({"run": str(run.path), **measured})
     if as_json:
         result(found if len(found) > 1 else found[0])
     elif not quiet:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from liandan.data import tokenizer as tokenizers
+from liandan.data.choices import Shots
 from liandan.data.conversations import ConversationSource, Message
 from liandan.data.errors import DataError, suggest
 from liandan.data.kept import Ragged, kept
@@ -58,22 +59,12 @@ class ChatPipeline:
             raise DataError(f"{source.path}: expected conversations, found {source.format}; another task, or other data")
         asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto", **(text or {})}
         own = defaults or {}
-        special = dict(own.get("special_tokens") or {})
 
         def pieces() -> Iterator[str]:
             return (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
 
         tokenizer = tokenizers.choose(pieces, asked, own.get("tokenizer"), source.content())
-        if asked["template"] == "auto":
-            jinja = own.get("chat_template") or TEMPLATES["chatml"]
-        elif asked["template"] in TEMPLATES:
-            jinja = TEMPLATES[asked["template"]]
-        else:
-            raise DataError(f'data.text.template: no template "{asked["template"]}"; {suggest(asked["template"], ["auto", *TEMPLATES])}')
-        stops = tokenizer.ids([*own.get("stops", ()), *tokenizers.RESERVED[1:], *(special.get(k, "") for k in ("eos_token",))])
-        if not stops:
-            raise DataError("the tokenizer has no token that ends an answer; choose data.text.tokenizer=bpe, which brings one")
-        return cls(tokenizer, Template(jinja, tokenizer, special, stops), int(asked["context"]))
+        return cls(tokenizer, template_of(tokenizer, own, asked["template"]), int(asked["context"]))
 
     def samples(self, source: ConversationSource, training: bool) -> ChatSamples:
         """The sequences of a split; raises DataError, with its row, for a conversation that the template does not take."""
@@ -94,13 +85,17 @@ class ChatPipeline:
         answer."""
         return self.template.encode([Message(m["role"], m["content"]) for m in messages]).ids
 
+    def request(self, question: str, answer: str, shots: Shots = ()) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens that are given, tokens of the answer), each int64 (T,), by the template; shots are turns before the question."""
+        return self.prompt([*turns(shots), {"role": "user", "content": question}]), self.tokenizer.encode(answer)
+
     def decode(self, ids: Iterable[int]) -> str:
         return self.tokenizer.decode(ids)
 
     def example(self, prompt: str) -> Sample:
-        """{"ids", "weights"} of a user's message; `collate` makes the batch."""
+        """{"ids", "weights", "bytes"} of a user's message; `collate` makes the batch."""
         ids = self.encode(prompt)
-        return {"ids": torch.from_numpy(ids), "weights": torch.ones(len(ids))}
+        return {"ids": torch.from_numpy(ids), "weights": torch.ones(len(ids)), "bytes": 0}
 
     def collate(self, samples: list[Sample]) -> Batch:
         """See `collate`."""
@@ -128,6 +123,28 @@ class ChatPipeline:
         return cls(tokenizer, template, int(values["context"]))
 
 
+def template_of(tokenizer: Tokenizer, own: Mapping[str, Any], asked: str = "auto") -> Template:
+    """The chat template of a model: its own, ChatML where it has none, or a name of TEMPLATES.
+
+    Args:
+        own: what a model says of itself, see `ChatPipeline.fit`.
+
+    Raises:
+        DataError: no template of that name, or no token that ends an answer.
+    """
+    special = dict(own.get("special_tokens") or {})
+    if asked == "auto":
+        jinja = own.get("chat_template") or TEMPLATES["chatml"]
+    elif asked in TEMPLATES:
+        jinja = TEMPLATES[asked]
+    else:
+        raise DataError(f'data.text.template: no template "{asked}"; {suggest(asked, ["auto", *TEMPLATES])}')
+    stops = tokenizer.ids([*own.get("stops", ()), *tokenizers.RESERVED[1:], *(special.get(k, "") for k in ("eos_token",))])
+    if not stops:
+        raise DataError("the tokenizer has no token that ends an answer; choose data.text.tokenizer=bpe, which brings one")
+    return Template(jinja, tokenizer, special, stops)
+
+
 class ChatSamples:
     """Conversations as token sequences, encoded once and kept.
 
@@ -139,7 +156,7 @@ class ChatSamples:
     resident = True
 
     def __init__(self, source: ConversationSource, template: Template, context: int) -> None:
-        self.source, self.context = source, context
+        self.source, self.template, self.context = source, template, context
         self._encoded = Ragged(kept({"conversations": source.content(), "template": template.to_json()}, lambda: encoded(source, template)))
         self.lengths = self._encoded.lengths
         self.cut = int((self.lengths > context + 1).sum())
@@ -155,9 +172,10 @@ class ChatSamples:
         return self.source.name(index)
 
     def sample(self, index: int, key: int | None = None) -> Sample:
-        """{"ids": int64 (T,), "weights": float32 (T,)}, at most context + 1 tokens."""
-        ids, weights = (self._encoded.of(name, index)[: self.context + 1] for name in ("ids", "weights"))
-        return {"ids": torch.from_numpy(ids.astype(np.int64)), "weights": torch.from_numpy(np.array(weights))}
+        """{"ids": int64 (T,), "weights": float32 (T,), "bytes": int}, at most context + 1 tokens; see `collate`."""
+        ids, weights = (np.array(self._encoded.of(name, index)[: self.context + 1]) for name in ("ids", "weights"))
+        learned = self.template.bytes_learned(ids, weights)
+        return {"ids": torch.from_numpy(ids.astype(np.int64)), "weights": torch.from_numpy(weights), "bytes": learned}
 
     def collate(self, samples: list[Sample]) -> Batch:
         """See `collate`."""
@@ -166,6 +184,11 @@ class ChatSamples:
     def batch(self, indices: np.ndarray, keys: np.ndarray | None = None) -> Batch:
         """See protocols.Samples.batch."""
         return collate([self.sample(int(i)) for i in indices])
+
+
+def turns(shots: Shots) -> list[dict[str, str]]:
+    """Questions with their answers as messages of one conversation."""
+    return [{"role": role, "content": text} for shot in shots for role, text in zip(("user", "assistant"), shot, strict=True)]
 
 
 def encoded(source: ConversationSource, template: Template) -> Iterator[dict[str, np.ndarray]]:
@@ -187,9 +210,11 @@ def collate(samples: list[Sample]) -> Batch:
         length: int64 (B,), tokens of each.
         filled: the same as plain numbers, less one: the tokens that something follows.
         learned: plain numbers, the tokens of each that are predicted and weigh something.
+        bytes: int64 (B,), UTF-8 bytes of what is learned, without the marks that end an answer.
     """
     length = torch.tensor([len(sample["ids"]) for sample in samples], dtype=torch.int64)
     ids = torch.nn.utils.rnn.pad_sequence([sample["ids"] for sample in samples], batch_first=True)
     weights = torch.nn.utils.rnn.pad_sequence([sample["weights"] for sample in samples], batch_first=True)
     learned = (weights[:, 1:] != 0).sum(1).tolist()
-    return {"ids": ids, "weights": weights, "length": length, "filled": (length - 1).tolist(), "learned": learned}
+    size = torch.tensor([sample["bytes"] for sample in samples], dtype=torch.int64)
+    return {"ids": ids, "weights": weights, "length": length, "filled": (length - 1).tolist(), "learned": learned, "bytes": size}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from liandan.data.check_text import lengths_of, near_texts_of, said_of, token_lengths
+from liandan.data.choices import ChoiceSource
 from liandan.data.conversations import ConversationSource
 from liandan.data.duplicates import SHAPE, alike, groups, thumbnail
 from liandan.data.errors import Unreadable
@@ -124,7 +125,7 @@ class _Seen:
 def _look(split: str, source: Any, report: Report, pipeline: Any) -> list[_Seen]:
     """Read every sample, counting what they are."""
     report.classes = class_counts(source)
-    if isinstance(source, LabeledText | ConversationSource):
+    if isinstance(source, LabeledText | ConversationSource | ChoiceSource):
         return _look_at_texts(split, source, report, pipeline)
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
@@ -144,11 +145,11 @@ def _look(split: str, source: Any, report: Report, pipeline: Any) -> list[_Seen]
     return seen
 
 
-def _look_at_texts(split: str, source: LabeledText | ConversationSource, report: Report, pipeline: Any) -> list[_Seen]:
+def _look_at_texts(split: str, source: LabeledText | ConversationSource | ChoiceSource, report: Report, pipeline: Any) -> list[_Seen]:
     texts = [said_of(source, i) for i in range(len(source))]
     report.text = lengths_of([text.length for text in texts])
     report.empty_answers = [source.name(i) for i, text in enumerate(texts) if text.empty]
-    if pipeline is not None:
+    if pipeline is not None and not isinstance(source, ChoiceSource):
         token_lengths(source, pipeline, report)
     # a lone half of a surrogate pair, which JSON can hold, is no UTF-8
     return [_Seen(split, i, hashlib.sha256(t.exact.encode("utf-8", "surrogatepass")).digest(), t.whole) for i, t in enumerate(texts)]
@@ -211,7 +212,7 @@ def _by_split(seen: list[_Seen], group: list[int]) -> dict[str, list[int]]:
 
 
 def _judge(source: Any, report: Report) -> None:
-    what = {LabeledText: "texts", ConversationSource: "conversations"}.get(type(source), "images")
+    what = {LabeledText: "texts", ConversationSource: "conversations", ChoiceSource: "questions"}.get(type(source), "images")
 
     def some(names: list[str]) -> str:
         return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

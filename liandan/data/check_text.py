@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from liandan.data.choices import ChoiceSource
 from liandan.data.conversations import ConversationSource
 from liandan.data.errors import DataError
 from liandan.data.labeled_text import LabeledText
@@ -28,8 +29,11 @@ class Said(NamedTuple):
     empty: bool
 
 
-def said_of(source: LabeledText | ConversationSource, i: int) -> Said:
+def said_of(source: LabeledText | ConversationSource | ChoiceSource, i: int) -> Said:
     """What the i-th sample says."""
+    if isinstance(source, ChoiceSource):
+        item = source.items[i]
+        return Said(repr((item.question, sorted(item.choices))), f"{item.question}\n{item.choices[item.answer]}", len(item.question), False)
     if isinstance(source, LabeledText):
         return Said(source.text(i), source.text(i), len(source.text(i)), False)
     turns = source.messages(i)

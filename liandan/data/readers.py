@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from liandan.data.annotations import is_list, read_annotations
+from liandan.data.choices import looks_like_choices, read_choices
 from liandan.data.class_folders import read_class_folders
 from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.errors import DataError, suggest
@@ -32,6 +33,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "tokens": read_tokens,
     "conversations": read_conversations,
     "labeled_text": read_labeled_text,
+    "choices": read_choices,
 }
 
 _EXPECTED = """  class_folders  a folder with a folder of images for each class
@@ -110,6 +112,8 @@ def _of_rows(path: Path) -> str | None:
     """The format of a file of rows, or of the only one in a folder, by the keys of its first row."""
     if looks_like_conversations(path):
         return "conversations"
+    if looks_like_choices(path):
+        return "choices"
     if looks_like_labeled_text(path):
         return "labeled_text"
     if path.is_dir():

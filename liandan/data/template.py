@@ -126,3 +126,8 @@ class Template:
             weights.append(own)
         empty = np.zeros(0, dtype=np.int64)
         return Encoded(np.concatenate([empty, *ids]), np.concatenate([empty.astype(np.float32), *weights]))
+
+    def bytes_learned(self, ids: np.ndarray, weights: np.ndarray) -> int:
+        """UTF-8 bytes of the tokens (T,) that are learned, without the marks that end an answer."""
+        target = ids[1:][weights[1:] > 0]
+        return int(self.tokenizer.byte_lengths[target[~np.isin(target, self.stops)]].sum())

@@ -10,11 +10,12 @@ import torch
 
 from liandan.data import tokenizer as tokenizers
 from liandan.data import tokens
+from liandan.data.choices import Shots, written_out
 from liandan.data.errors import DataError
 from liandan.data.kept import kept
 from liandan.data.protocols import Batch, Sample
 from liandan.data.text import TextSource
-from liandan.data.tokenizer import Tokenizer
+from liandan.data.tokenizer import RESERVED, Tokenizer
 from liandan.data.tokens import TokenSource, WindowSamples
 
 
@@ -101,6 +102,15 @@ class TextPipeline:
     def decode(self, ids: Iterable[int]) -> str:
         return self._known().decode(ids)
 
+    def request(self, question: str, answer: str, shots: Shots = ()) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens that are given, tokens of the answer), each int64 (T,), in plain text; see choices.written_out.
+
+        White space before the answer belongs to it, for that is how words begin in most tokenizers.
+        """
+        given, judged = written_out(question, answer, shots)
+        whole, before = self.encode(given + judged), self.encode(given.rstrip())
+        return whole[: len(before)], whole[len(before) :]
+
     def example(self, prompt: str) -> Sample:
         """{"ids": int64 (T,)} of a prompt; `collate` makes the batch."""
         return {"ids": torch.from_numpy(self.encode(prompt))}
@@ -115,7 +125,10 @@ class TextPipeline:
 
     def transformers_files(self) -> dict[str, Any]:
         """{file name: JSON} that transformers reads besides the model's own; nothing without a tokenizer."""
-        return {} if self.tokenizer is None else self.tokenizer.transformers_files(self.context, {})
+        if self.tokenizer is None:
+            return {}
+        ending = {"eos_token": RESERVED[1]} if self.tokenizer.ids(RESERVED[1:]) else {}  # never learned, but programs ask for one
+        return self.tokenizer.transformers_files(self.context, ending)
 
     def to_json(self) -> dict[str, Any]:
         tokenizer = None if self.tokenizer is None else self.tokenizer.to_json()

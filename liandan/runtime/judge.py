@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from liandan.data.choices import ChoiceSource, Shots
 from liandan.data.errors import Unreadable
 from liandan.data.loader import Loader
 from liandan.runs import plots, report, store
-from liandan.runs.layout import Layout
+from liandan.runs.layout import Layout, RunError
 from liandan.runs.record import plain
 from liandan.runtime.device import Device
-from liandan.tasks import Task
+from liandan.tasks import Task, choices
 from liandan.tasks.evaluation import evaluate
 
 _SHOWN = 24  # mistakes shown as pictures
@@ -54,14 +55,32 @@ def evaluate_split(layout: Layout, judged: Judged, loader: Loader, split: str, b
     return {f"{split}/{name}": value for name, value in found.items()}
 
 
-def answer_split(layout: Layout, judged: Judged, pipeline: Any, samples: Any, split: str, limit: int) -> dict[str, float]:
+def answer_split(
+    layout: Layout, judged: Judged, pipeline: Any, samples: Any, split: str, limit: int, shots: Shots = ()
+) -> dict[str, float]:
     """Judge what a model writes for at most `limit` samples of a split; write answers.jsonl and answers.json into evaluation/<split>/, if
     its task is to write. metrics.json stays what training wrote. Not collective."""
-    rows, found = judged.task.answers(judged.model, pipeline, samples, judged.device, limit)
+    rows, found = judged.task.answers(judged.model, pipeline, samples, judged.device, limit, shots)
     if rows:
         folder = layout.evaluation(split)
-        store.write_text_atomic(folder / "answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        store.write_json_atomic(folder / "answers.json", {**found, "answers": len(rows), "samples": len(samples)})
+        store.write_text_atomic(folder / "answers.jsonl", to_jsonl(rows))
+        store.write_json_atomic(folder / "answers.json", {**found, "answers": len(rows), "shots": len(shots), "samples": len(samples)})
+    return {f"{split}/{name}": value for name, value in found.items()}
+
+
+def choice_split(layout: Layout, judged: Judged, pipeline: Any, source: ChoiceSource, split: str, shots: Shots = ()) -> dict[str, float]:
+    """Judge which answers a language model finds likeliest; write choices.jsonl and choices.json into evaluation/<split>/. Not collective.
+
+    Raises:
+        RunError: the model is none of language.
+    """
+    if not hasattr(pipeline, "request"):
+        raise RunError(f"{layout.root} is of no language model, which alone can be asked to choose among texts")
+    rows, found = choices.judge(judged.model, pipeline, source, judged.device, shots)
+    folder = layout.evaluation(split)
+    store.write_text_atomic(folder / "choices.jsonl", to_jsonl(rows))
+    shown = {name: plain(value) for name, value in found.items()}
+    store.write_json_atomic(folder / "choices.json", {**shown, "shots": len(shots), "samples": len(rows)})
     return {f"{split}/{name}": value for name, value in found.items()}
 
 
@@ -95,6 +114,11 @@ def pictured(rows: list[dict[str, Any]], task: Task, loader: Loader) -> list[dic
                 continue
         shown.append(seen)
     return shown
+
+
+def to_jsonl(rows: Iterable[dict[str, Any]]) -> str:
+    """A line of JSON a row."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def to_csv(lines: Iterable[dict[str, Any]]) -> str:

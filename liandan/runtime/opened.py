@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from liandan import tasks
+from liandan.data.choices import ChoiceSource
 from liandan.data.errors import DataError, Unreadable
+from liandan.data.few_shot import read_shots
 from liandan.data.files import walk
 from liandan.data.image_files import usable
 from liandan.data.images import probe
@@ -25,7 +27,7 @@ from liandan.runs.layout import Layout, RunError
 from liandan.runtime import assemble, base
 from liandan.runtime import model as made
 from liandan.runtime.device import Device
-from liandan.runtime.judge import answer_split, evaluate_split
+from liandan.runtime.judge import answer_split, choice_split, evaluate_split
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
 from liandan.tasks.writing import writer
@@ -112,14 +114,18 @@ class OpenRun(Predictor):
         tta: Sequence[str] = (),
         *,
         answers: int = 0,
+        few_shot: str | None = None,
     ) -> dict[str, float]:
         """Judge a split of the recipe, or other data; writes evaluation/<split>/.
+
+        A language model is judged on questions with choices, too, see tasks.choices.
 
         Args:
             data: what a recipe's data.test may be: a path, or {path, format, ...}; relative to where one stands.
             split: val, test or train of the recipe, val if not given; what other data is called, by default as its file or folder.
             tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+            few_shot: a file of examples, shown before each question of a language model.
 
         Returns:
             {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
@@ -129,11 +135,16 @@ class OpenRun(Predictor):
         """
         if any(view not in self.task.views for view in tta):
             raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
+        if few_shot is not None and not hasattr(self.pipeline, "request"):
+            raise RunError(f"a run of {self.recipe.task} takes no examples; those of language models do")
+        shots = read_shots(few_shot) if few_shot is not None else []
         source, split = self.source(data, split)
+        if isinstance(source, ChoiceSource):
+            return choice_split(self.layout, self, self.pipeline, source, split, shots)
         loader, plan = self.unaugmented(source)
         if not tta:
             found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
-            return {**found, **answer_split(self.layout, self, self.pipeline, loader.samples, split, answers)}
+            return {**found, **answer_split(self.layout, self, self.pipeline, loader.samples, split, answers, shots)}
         own, self.task.tta = self.task.tta, tuple(tta)
         try:
             return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)

@@ -193,6 +193,15 @@ _TABLE = (
         prepare=prepare.tang_questions,
         wanted=("*/quantangshi/poet.tang.*.json",),
     ),
+    Source(
+        name="poem-choices",
+        english="21,528 Song poems to be gone on with: which of four lines comes next? JSONL of question, choices and answer, traditional",
+        chinese="21,528 首宋诗的续句选择题，四选一，繁体：JSONL，每行 question、choices 与 answer",
+        license="MIT (the collection); the poems are in the public domain",
+        ways=(_POETRY,),
+        prepare=prepare.song_choices,
+        wanted=("*/quantangshi/poet.song.*0000.json",),
+    ),
     _efficientnet_lite(
         0,
         17_364_911,

@@ -9,8 +9,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from liandan.sources.entry import SourceError
+
+P = TypeVar("P")
 
 
 def _find(raw: Path, name: str) -> Path:
@@ -163,6 +166,7 @@ def smollm(raw: Path, made: Path) -> None:
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af"  # the CJK ideographs and their extensions A to H
 _LINE = re.compile(f"[{_HAN}，。？！；：、「」『』《》〈〉·“”…—]+")
+_COUPLET = re.compile(f"(?:[{_HAN}]{{5}}[，？！；][{_HAN}]{{5}}|[{_HAN}]{{7}}[，？！；][{_HAN}]{{7}})[。？！]")
 _TITLE = re.compile(f"[{_HAN}，。？！；：、「」『』《》〈〉·（） ]+")
 
 
@@ -175,7 +179,7 @@ def tang_poems(raw: Path, made: Path, *, limit: int | None = None) -> None:
     Args:
         limit: at most so many poems, spread evenly over the collection (whose first thousands are emperors and temple hymns).
     """
-    poems = _spread(list(_clean(_tang(raw))), limit)
+    poems = _spread(list(_clean(_poems(raw, "tang"))), limit)
     made.mkdir(parents=True)
     with open(made / "poems.txt", "w", encoding="utf-8", newline="\n") as out:
         out.write("\n".join("\n".join([title, *lines]) + "\n" for title, lines in poems))
@@ -187,7 +191,7 @@ def tang_questions(raw: Path, made: Path, *, limit: int | None = None) -> None:
     Args:
         limit: at most so many, spread evenly over the collection.
     """
-    poems = _spread([(title, lines) for title, lines in _clean(_tang(raw)) if len(lines) == 2 and len(title) <= 12], limit)
+    poems = _spread([(title, lines) for title, lines in _clean(_poems(raw, "tang")) if len(lines) == 2 and len(title) <= 12], limit)
     made.mkdir(parents=True)
     with open(made / "questions.jsonl", "w", encoding="utf-8", newline="\n") as out:
         for title, lines in poems:
@@ -195,19 +199,57 @@ def tang_questions(raw: Path, made: Path, *, limit: int | None = None) -> None:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _spread(poems: list[tuple[str, list[str]]], limit: int | None) -> list[tuple[str, list[str]]]:
+def song_choices(raw: Path, made: Path, *, limit: int | None = None) -> None:
+    """`choices.jsonl`: {"question": a Song poem as far as the middle of its second couplet, "choices": four lines, "answer": the place of
+    the poem's own}; regulated verse of five or seven characters, in the order of the collection.
+
+    The other three lines end the second couplets of other poems in the same meter, so that form alone gives nothing away. Which ones, and
+    where the right one stands, is a hash of the poem.
+
+    Args:
+        limit: at most so many, spread evenly over the collection.
+    """
+    poems = [(title, lines, halves) for title, lines in _clean(_poems(raw, "song")) if (halves := _halves(lines))]
+    endings = {size: sorted({halves[1] for _, _, halves in poems if len(halves[1]) == size}) for size in (6, 8)}
+    made.mkdir(parents=True)
+    with open(made / "choices.jsonl", "w", encoding="utf-8", newline="\n") as out:
+        for title, lines, (begun, ended) in _spread(poems, limit):
+            pool = endings[len(ended)]
+            draws = hashlib.sha256("\n".join([title, *lines]).encode()).digest()
+            others: list[str] = []
+            at = int.from_bytes(draws[:8], "big")
+            while len(others) < 3:
+                at = (at * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % (1 << 64)  # Knuth's MMIX, whose high bits are good
+                other = pool[(at >> 32) % len(pool)]
+                if other != ended and other not in others:
+                    others.append(other)
+            answer = draws[8] % 4
+            row = {"question": f"{title}\n{lines[0]}\n{begun}", "choices": [*others[:answer], ended, *others[answer:]], "answer": answer}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _halves(lines: list[str]) -> tuple[str, str] | None:
+    """The second couplet of a poem as its two halves, if the poem is of couplets of five or seven characters throughout."""
+    couplets = [_COUPLET.fullmatch(line) for line in lines]
+    if len(couplets) < 2 or None in couplets or len({len(line) for line in lines}) > 1:
+        return None
+    half = len(lines[1]) // 2
+    return lines[1][:half], lines[1][half:]
+
+
+def _spread(poems: list[P], limit: int | None) -> list[P]:
     if limit is None or limit >= len(poems):
         return poems
     return [poems[i * len(poems) // limit] for i in range(limit)]
 
 
-def _tang(raw: Path) -> Iterator[dict]:
+def _poems(raw: Path, dynasty: str) -> Iterator[dict]:
     def number(path: Path) -> int:  # poet.tang.12000.json holds poems 12,000 to 12,999
         return int(path.name.split(".")[2])
 
-    files = sorted(raw.rglob("poet.tang.*.json"), key=number)
+    files = sorted(raw.rglob(f"poet.{dynasty}.*.json"), key=number)
     if not files:
-        raise SourceError("expected poet.tang.*.json in what was fetched, got none")
+        raise SourceError(f"expected poet.{dynasty}.*.json in what was fetched, got none")
     for path in files:
         yield from json.loads(path.read_text(encoding="utf-8"))
 

@@ -89,7 +89,7 @@ class LanguageModel(Task):
             "data": {
                 "train": str(path),
                 "val": {"hold_out": 0.1},
-                "text": {"tokenizer": "bpe", "vocab_size": vocabulary, "context": context},
+                "text": {"tokenizer": "auto", "vocab_size": vocabulary, "context": context},
             },
             "model": {"name": "liandan/gpt", "n_layer": layers, "n_head": width // 32, "width": width},
             "optimizer": {"name": "adamw", "lr": 2e-3, "betas": [0.9, 0.95], "weight_decay": 0.1},

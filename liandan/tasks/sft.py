@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from liandan.data.chat_pipeline import turns
+from liandan.data.choices import Shots
 from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.rows import SUFFIXES
 from liandan.models import packing
@@ -30,7 +32,7 @@ _SHOWN = 4  # questions answered at every evaluation
 class SFT(Task):
     kind = "chat"
     inputs = ("ids",)
-    metrics = ("loss", "perplexity", "token_accuracy")
+    metrics = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
     best = ("val/loss", "min")
     no_graph = "it writes token by token and remembers what it has read; format hf is the one that keeps this"
     losses: ClassVar = {"next_token": next_token}
@@ -49,7 +51,7 @@ class SFT(Task):
             asked = {"name": model, "weights": "pretrained", "adapter": {"name": "lora", "rank": 8}}
             optimizer = {"name": "adamw", "lr": 3e-4, "weight_decay": 0.0}
         else:
-            text = {"tokenizer": "bpe", "vocab_size": 4096, "context": 256}
+            text = {"tokenizer": "auto", "vocab_size": 4096, "context": 256}  # auto: that of model.weights=run:..., else a new one
             asked = {"name": "liandan/gpt", "n_layer": 4, "n_head": 6, "width": 192}
             optimizer = {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.95], "weight_decay": 0.1}
         return {
@@ -93,17 +95,25 @@ class SFT(Task):
 
     def judge(self, outputs: dict[str, Tensor], batch: Batch) -> list[Row]:
         target, weights = batch["target"], batch["weights"].double()
-        nll = (next_token(outputs["logits"], target).double() * weights).sum(1)
+        nll = next_token(outputs["logits"], target).double()
         right = ((outputs["logits"].argmax(-1) == target) & (target != _NOTHING)).sum(1)
         learned = (target != _NOTHING).sum(1)
-        columns = (batch["index"], nll, weights.sum(1), right, learned)
-        names = ("index", "nll", "weight", "right", "tokens")
+        # the mark that ends an answer has no bytes: models that were never taught it could not be compared with the others
+        text = nll.masked_fill(torch.isin(target, target.new_tensor(self.data["stops"])), 0.0).sum(1)
+        columns = (batch["index"], (nll * weights).sum(1), weights.sum(1), right, learned, text, batch["bytes"])
+        names = ("index", "nll", "weight", "right", "tokens", "text_nll", "bytes")
         return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
     def summary(self, rows: list[Row]) -> dict[str, float]:
         loss = math.fsum(r["nll"] for r in rows) / max(math.fsum(r["weight"] for r in rows), 1e-12)
         right, tokens = sum(r["right"] for r in rows), sum(r["tokens"] for r in rows)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "token_accuracy": right / max(tokens, 1)}
+        octets = sum(r["bytes"] for r in rows)
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "bits_per_byte": math.fsum(r["text_nll"] for r in rows) / math.log(2) / octets if octets else math.nan,
+            "token_accuracy": right / max(tokens, 1),
+        }
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         return [{"next": token} for token in outputs["logits"][:, -1].argmax(-1).tolist()]
@@ -122,21 +132,30 @@ class SFT(Task):
         return {".txt": "\n\n".join(told) + "\n"}
 
     def answers(
-        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int
+        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int, shots: Shots = ()
     ) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """The last question of each conversation, answered by the most likely tokens, with its `scores`; see text_metrics."""
         if limit:
             text_metrics.load()  # what is lacking is told before answers are written, which may take minutes
-        rows = list(self.answered(model, pipeline, samples, world, min(limit, len(samples)), _ANSWER))
+        rows = list(self.answered(model, pipeline, samples, world, min(limit, len(samples)), _ANSWER, shots))
         scores, found = text_metrics.judge([row["answer"] for row in rows], [row["expected"] for row in rows])
         return [{**row, "scores": score} for row, score in zip(rows, scores, strict=True)], found
 
-    def answered(self, model: nn.Module, pipeline: Any, samples: Any, world: World, count: int, limit: int) -> Iterator[dict[str, str]]:
-        """{"name", "question", "expected", "answer"} of the last turn of the first `count` conversations, what came before it given."""
+    def answered(
+        self, model: nn.Module, pipeline: Any, samples: Any, world: World, count: int, limit: int, shots: Shots = ()
+    ) -> Iterator[dict[str, str]]:
+        """{"name", "question", "expected", "answer"} of the last turn of the first `count` conversations, what came before it given.
+
+        Args:
+            limit: tokens of an answer.
+            shots: turns before each conversation, behind its system message.
+        """
         fast = writer(model, world)
         for i in range(count):
             *given, expected = samples.source.messages(i)
-            prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
+            told = [{"role": m.role, "content": m.content} for m in given]
+            behind = int(told[0]["role"] == "system")
+            prompt = pipeline.prompt([*told[:behind], *turns(shots), *told[behind:]])
             made = self.written(fast, pipeline, prompt.tolist(), world, limit)
             yield {"name": samples.name(i), "question": given[-1].content, "expected": expected.content, "answer": made}
 

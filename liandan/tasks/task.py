@@ -195,11 +195,14 @@ class Task:
         return []
 
     def answers(
-        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int
+        self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int, shots: Sequence[tuple[str, str]] = ()
     ) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """What the model writes for at most `limit` samples of a split, judged: one JSON row an answer, and {metric: value} of them all.
 
         Beside the metrics of `summary`, for it takes long. Nothing for tasks that write none.
+
+        Args:
+            shots: questions with their right answers, shown before each.
         """
         return [], {}
 

@@ -6,6 +6,8 @@ standard     What the measures mean. ROUGE (Lin, "ROUGE", 2004): F1 over n-gram 
 compatible   What LLaMA-Factory prints, to compare with its figures: ROUGE over sets of n-grams of jieba's words, so that repeating them
              costs nothing; BLEU over single characters in any language, so that letters in common are likeness; the mean over answers.
 
+Exact match is of what is left without case, width of characters, and white space and punctuation around the text, which decide nothing.
+
 All are percentages, and exact match a fraction. rouge-score and sacrebleu, rouge-chinese, jieba and nltk do the counting.
 """
 
@@ -14,20 +16,21 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from statistics import fmean
 from typing import Any
 
+from liandan.data.choices import DENSE
 from liandan.data.errors import DataError
 
 ROUGE = ("rouge-1", "rouge-2", "rouge-l")
 MEASURES = (*ROUGE, "bleu-4")
 _THEIRS = dict(zip(ROUGE, ("rouge1", "rouge2", "rougeL"), strict=True))
-# what is written without spaces between words: kana, Chinese characters, and their punctuation
-_DENSE = "\u2e80-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
-_CHARACTER = re.compile(f"[{_DENSE}]")
+_CHARACTER = re.compile(f"[{DENSE}]")
 _WORD = re.compile(r"[^\W_]+")
+_MARKS = ("Po", "Ps", "Pe", "Pi", "Pf")  # Unicode's punctuation without dashes and connectors
 
 
 def judge(answers: Sequence[str], expected: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, float]]:
@@ -42,7 +45,7 @@ def judge(answers: Sequence[str], expected: Sequence[str]) -> tuple[list[dict[st
     """
     pairs = list(zip(answers, expected, strict=True))
     rows = [
-        {"standard": standard(answer, wanted), "compatible": compatible(answer, wanted), "exact_match": answer.strip() == wanted.strip()}
+        {"standard": standard(answer, wanted), "compatible": compatible(answer, wanted), "exact_match": exact_match(answer, wanted)}
         for answer, wanted in pairs
     ]
     if not rows:
@@ -76,6 +79,26 @@ def compatible(answer: str, expected: str) -> dict[str, float]:
     else:
         scores = dict.fromkeys(ROUGE, 0.0)
     return {**scores, "bleu-4": round(100 * float(bleu([list(expected)], list(answer), smoothing_function=smoothing)), 4)}
+
+
+def exact_match(answer: str, expected: str) -> bool:
+    """Whether two texts are the same but for case, compatible forms of characters (２ and 2), the amount of white space, and the white
+    space, quotes and marks around them; a sign or a percent sign is none of these."""
+    return _bare(answer) == _bare(expected)
+
+
+def _bare(text: str) -> str:
+    text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    start, end = 0, len(text)
+    while start < end and _decides_nothing(text[start]):
+        start += 1
+    while start < end and _decides_nothing(text[end - 1]):
+        end -= 1
+    return text[start:end] or text
+
+
+def _decides_nothing(character: str) -> bool:
+    return character == " " or (unicodedata.category(character) in _MARKS and character not in "%‰#@&*")
 
 
 def spaced(text: str) -> str:

@@ -20,6 +20,7 @@ SMALL = {
     "language_model/poems": ["data.train.limit=2000"],
     "sft/smollm2-lora": ["data.train.limit=12", "data.text.context=64", "train.batch_size=2"],
     "text_classification/reviews": ["data.train.limit=500"],
+    "sft/poems": ["data.train.limit=300", "model.weights=none"],
     **{f"image_classification/{n}": FEW for n in ("softmax_regression", "mlp", "mlp_dropout", "lenet", "lenet_cosine", "bn_lenet")},
     **{f"image_classification/{n}": FEW for n in ("alexnet", "vgg", "nin", "googlenet", "resnet18", "densenet")},
     **{f"image_classification/{n}": FRESH for n in ("finetune", "convnext", "vit", "swin", "mobilenetv3", "efficientnetv2")},

