@@ -36,7 +36,8 @@ def measure(setting: Setting) -> Result:
     lines: list[Line] = []
     same = True
     for dtype in ("float32", "bfloat16", "int8"):
-        sides = {name: functools.partial(peer, "bfloat16" if dtype == "int8" else dtype, name) for name in ("dynamic", "static")}
+        theirs = "bfloat16" if dtype == "int8" else dtype
+        sides = {name: functools.partial(peer, theirs, name) for name in ("dynamic", "static")}
         found = alternately({**sides, "liandan": functools.partial(ours, dtype)}, setting.rounds)
         times = {name: best(results, "ms") for name, results in found.items()}
         fastest = min(sides, key=lambda name: times[name])
@@ -44,8 +45,8 @@ def measure(setting: Setting) -> Result:
         same &= dtype != "float32" or all(r["tokens"] == found["liandan"][0]["tokens"] for results in found.values() for r in results)
         lines.append(
             Line(
-                f"{tokens} tokens, {dtype}{' against bfloat16' * (dtype == 'int8')}, the {fastest} cache",
-                f"{1e3 / times[fastest]:.1f} tokens/s", f"{1e3 / times['liandan']:.1f} tokens/s", ratio, f"at least {_GOAL:g}", ratio >= _GOAL,
+                f"{tokens} tokens, {dtype} against {theirs}, the {fastest} cache", f"{1e3 / times[fastest]:.1f} tokens/s",
+                f"{1e3 / times['liandan']:.1f} tokens/s", ratio, f"at least {_GOAL:g}", ratio >= _GOAL,
                 "; ".join(f"{name} {listed([r['ms'] for r in results])} ms" for name, results in found.items()),
             )
         )  # fmt: skip
