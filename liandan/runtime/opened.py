@@ -14,6 +14,8 @@ from liandan import tasks
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.files import walk
 from liandan.data.image_files import usable
+from liandan.data.images import probe
+from liandan.data.loader import Loader
 from liandan.data.pipelines import PIPELINES
 from liandan.data.video import frames, is_video
 from liandan.models import adapter, huggingface
@@ -23,8 +25,9 @@ from liandan.runs.layout import Layout, RunError
 from liandan.runtime import assemble, weights
 from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
-from liandan.runtime.plan import make_plan
+from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
+from liandan.tasks.writing import writer
 
 _SPLITS = ("train", "val", "test")  # of a recipe
 
@@ -45,85 +48,13 @@ class Item:
 
 
 @dataclass
-class OpenRun:
-    """A run's model in evaluation mode, with its task and preprocessing."""
+class Predictor:
+    """A model in evaluation mode, with its task and preprocessing: what a run and an artefact made of it have in common."""
 
-    layout: Layout
-    recipe: Recipe
     task: Task
     model: nn.Module
     pipeline: Any
     device: Device
-    checkpoint: Path
-
-    def evaluate(
-        self,
-        data: str | Mapping[str, Any] | None = None,
-        split: str | None = None,
-        batch_size: int | None = None,
-        tta: Sequence[str] = (),
-        *,
-        answers: int = 0,
-    ) -> dict[str, float]:
-        """Judge a split of the recipe, or other data; writes evaluation/<split>/.
-
-        Args:
-            data: what a recipe's data.test may be: a path, or {path, format, ...}; relative to where one stands.
-            split: val, test or train of the recipe, val if not given; what other data is called, by default as its file or folder.
-            tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
-            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
-
-        Returns:
-            {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
-
-        Raises:
-            RunError: the recipe has no such split, or its task no such view. DataError: the data is missing or not what it was.
-        """
-        if any(view not in self.task.views for view in tta):
-            raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
-        source, split = self._given(data, split) if data is not None else self._own(split or "val")
-        samples = self.pipeline.samples(source, training=False)
-        loader = assemble.make_loader(self.recipe, samples, self.device)
-        plan = make_plan(self.recipe, self.task, len(samples))
-        if not tta:
-            found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
-            return {**found, **answer_split(self.layout, self, self.pipeline, samples, split, answers)}
-        own, self.task.tta = self.task.tta, tuple(tta)
-        try:
-            return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
-        finally:
-            self.task.tta = own
-
-    def _given(self, data: str | Mapping[str, Any], name: str | None) -> tuple[Any, str]:
-        """The source of other data than the recipe's, and what its evaluation is called."""
-        spec = self.recipe.with_values({"data.test": None}).with_values({"data.test": data}, "the data given").data.test
-        assert spec is not None
-        path = Path(spec.path).resolve()
-        name = name or (path.name if path.is_dir() else path.stem)
-        if name in _SPLITS:
-            name += "-given"  # the recipe's own evaluations stay what training wrote
-        return assemble.read_source(spec, self.task.labels), name
-
-    def _own(self, split: str) -> tuple[Any, str]:
-        """The source of a split of the recipe, which must be what it was."""
-        splits = assemble.read_splits(self.recipe)
-        changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
-        if changes:
-            listed = "\n  ".join(changes)
-            hint = "bring it back, or judge what is there now with --data PATH"
-            raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
-        there = {name: source for name in _SPLITS if (source := getattr(splits, name)) is not None}
-        if split not in there:
-            raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {", ".join(there)}')
-        return there[split], split
-
-    def merge_adapter(self) -> None:
-        """Make the run's adapter, if it has one, part of the model's weights."""
-        adapter.merge(self.model)
-
-    def to_transformers(self) -> Any:
-        """The model, merged, as transformers' own module; raises ModelError if it has none such."""
-        return huggingface.to_transformers(self.model)
 
     @property
     def sees(self) -> bool:
@@ -163,9 +94,137 @@ class OpenRun:
         """Predictions for files, prompts or frames, in order; see the task's `decode`."""
         return self.task.predict(self.model, self.pipeline, inputs, self.device)
 
+
+@dataclass
+class OpenRun(Predictor):
+    """A run's model, and the run it is of."""
+
+    layout: Layout
+    recipe: Recipe
+    checkpoint: Path
+
+    def evaluate(
+        self,
+        data: str | Mapping[str, Any] | None = None,
+        split: str | None = None,
+        batch_size: int | None = None,
+        tta: Sequence[str] = (),
+        *,
+        answers: int = 0,
+    ) -> dict[str, float]:
+        """Judge a split of the recipe, or other data; writes evaluation/<split>/.
+
+        Args:
+            data: what a recipe's data.test may be: a path, or {path, format, ...}; relative to where one stands.
+            split: val, test or train of the recipe, val if not given; what other data is called, by default as its file or folder.
+            tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
+            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+
+        Returns:
+            {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
+
+        Raises:
+            RunError: the recipe has no such split, or its task no such view. DataError: the data is missing or not what it was.
+        """
+        if any(view not in self.task.views for view in tta):
+            raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
+        source, split = self.source(data, split)
+        loader, plan = self.unaugmented(source)
+        if not tta:
+            found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
+            return {**found, **answer_split(self.layout, self, self.pipeline, loader.samples, split, answers)}
+        own, self.task.tta = self.task.tta, tuple(tta)
+        try:
+            return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
+        finally:
+            self.task.tta = own
+
+    def source(self, data: str | Mapping[str, Any] | None = None, split: str | None = None) -> tuple[Any, str]:
+        """What is judged, before the pipeline, and what its evaluation is called; arguments as of `evaluate`.
+
+        Raises:
+            RunError: the recipe has no such split. DataError: the data is missing, or the recipe's is not what it was.
+        """
+        return self._given(data, split) if data is not None else self._own(split or "val")
+
+    def _given(self, data: str | Mapping[str, Any], name: str | None) -> tuple[Any, str]:
+        """The source of other data than the recipe's, and what its evaluation is called."""
+        spec = self.recipe.with_values({"data.test": None}).with_values({"data.test": data}, "the data given").data.test
+        assert spec is not None
+        path = Path(spec.path).resolve()
+        name = name or (path.name if path.is_dir() else path.stem)
+        if name in _SPLITS:
+            name += "-given"  # the recipe's own evaluations stay what training wrote
+        return assemble.read_source(spec, self.task.labels), name
+
+    def _own(self, split: str) -> tuple[Any, str]:
+        """The source of a split of the recipe, which must be what it was."""
+        splits = assemble.read_splits(self.recipe)
+        changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
+        if changes:
+            listed = "\n  ".join(changes)
+            hint = "bring it back, or judge what is there now with --data PATH"
+            raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
+        there = {name: source for name in _SPLITS if (source := getattr(splits, name)) is not None}
+        if split not in there:
+            raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {", ".join(there)}')
+        return there[split], split
+
+    def unaugmented(self, source: Any) -> tuple[Loader, Plan]:
+        """The samples of a source as they are judged, and the numbers of the run, as far as they depend on how many there are."""
+        samples = self.pipeline.samples(source, training=False)
+        return assemble.make_loader(self.recipe, samples, self.device), make_plan(self.recipe, self.task, len(samples))
+
+    def writer(self, int8: bool = False) -> Any:
+        """The model made to write with, for the task's `write`; made anew by each call. The run's adapter, if it has one, becomes part of
+        the model's weights, which changes rounding.
+
+        Args:
+            int8: of weights rounded to 8 bits, which a CPU reads faster.
+
+        Raises:
+            ModelError: the model or the device has no int8.
+        """
+        self.merge_adapter()
+        return writer(self.model, self.device, int8)
+
+    def merge_adapter(self) -> None:
+        """Make the run's adapter, if it has one, part of the model's weights."""
+        adapter.merge(self.model)
+
+    def to_transformers(self) -> Any:
+        """The model, merged, as transformers' own module; raises ModelError if it has none such."""
+        return huggingface.to_transformers(self.model)
+
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """float (batch, classes) of what the pipeline's `collate` made, with a gradient where one is asked for."""
         return self.task.forward(self.model, {"image": images})["logits"]
+
+
+def best_checkpoint(layout: Layout, checkpoint: str = "best", warn: Callable[[str], None] = lambda text: None) -> Path:
+    """The folder of the checkpoint that is opened: "best" (the newest one where nothing was evaluated) or "last".
+
+    Raises:
+        RunError: there is no valid one.
+    """
+    pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
+    folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
+    if folder is None or store.verify(folder) is not None:
+        folder = store.newest_valid(layout, warn)
+    if folder is None:
+        raise RunError(f"{layout.root} has no valid checkpoint; `liandan train ... --resume` makes one")
+    return folder
+
+
+def described(name: str, loss: dict[str, Any] | None, labels: Any, preprocessing: dict[str, Any]) -> tuple[Task, Any]:
+    """A task and its pipeline, as a run directory or an artefact tells of them.
+
+    Raises:
+        KeyError: no task is called so.
+    """
+    task_type = tasks.resolve(name)
+    pipeline = PIPELINES[task_type.kind].from_json(preprocessing)
+    return task_type(loss, labels, pipeline.describe()), pipeline
 
 
 def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], None] = lambda text: None) -> OpenRun:
@@ -183,20 +242,19 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     device = assemble.find_device(recipe if recipe.device == "cpu" or torch.cuda.is_available() else recipe.with_values({"device": "auto"}))
     device.precision = str(recipe.train.precision)
     torch.set_num_threads(int(recipe.train.threads))
-    task_type = tasks.resolve(recipe.task)
-    pipeline = PIPELINES[task_type.kind].from_json(store.read_json(layout.preprocessing))
     loss = {"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None
-    task = task_type(loss, store.read_json(layout.labels), pipeline.describe())
+    task, pipeline = described(recipe.task, loss, store.read_json(layout.labels), store.read_json(layout.preprocessing))
     assemble.ask(recipe, task)
-    pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
-    folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
-    if folder is None or store.verify(folder) is not None:
-        folder = store.newest_valid(layout, warn)
-    if folder is None:
-        raise RunError(f"{layout.root} has no valid checkpoint; `liandan train ... --resume` makes one")
+    folder = best_checkpoint(layout, checkpoint, warn)
     tensors, _ = store.read_checkpoint(folder, verify=False)
     model = device.place(assemble.trained_model(recipe, task, tensors["model.safetensors"])).eval()
-    return OpenRun(layout, recipe, task, model, pipeline, device, folder)
+    return OpenRun(task, model, pipeline, device, layout, recipe, folder)
 
 
-__all__ = ["Item", "OpenRun", "Unreadable", "open_run"]
+def pixels(content: bytes) -> int:
+    """Pixels of an image by its header; nothing is decoded for it. Raises Unreadable."""
+    height, width = probe(content).size
+    return height * width
+
+
+__all__ = ["DataError", "Item", "OpenRun", "Predictor", "Unreadable", "best_checkpoint", "described", "open_run", "pixels"]
