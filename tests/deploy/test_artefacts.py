@@ -294,7 +294,7 @@ def test_nothing_is_told_to_the_runtimes_makers(run: Any, photos: Path) -> None:
 
 def test_int8_that_is_worse_is_refused_with_its_figures(zygote: Zygote, run: Any, tmp_path: Path) -> None:
     """A network so small that quantizing and back takes longer than it saves, and no loss allowed: refused, and nothing of it is left."""
-    with pytest.raises(NotWorthIt, match=r"onnx-int8 is refused: .*--force keeps it") as refused:
+    with pytest.raises(NotWorthIt, match=r"(?s)onnx-int8 is refused: .*--force keeps it") as refused:
         run.export("onnx", tmp_path / "out", quantize="int8", max_drop=0.0)
     own, floats, int8 = refused.value.rows
     slower = any(int8["latency_ms"][count] > floats["latency_ms"][count] for count in ("1", "16"))
