@@ -53,6 +53,15 @@ ROWS: dict[str, Benchmark] = {
         "network on the same tokens. liandan's time holds its checkpoints and rows of metrics. Held-out loss is the mean over every "
         "held-out token but the first, by the same windows on both sides. Fresh processes in turn, best of three.",
     ),
+    "decode": Benchmark(
+        "bench.decode",
+        "Writing with SmolLM2-135M, a token at a time",
+        "A greedy answer of 128 tokens to one question, batch 1, as `liandan chat` makes it (liandan/models/decoder.py: the same "
+        "weights, packed) against transformers' `generate` (bench/peers/generate.py), both in float32 and in bfloat16, the peer with its "
+        "dynamic and with its static cache, of which the faster counts; then liandan with weights rounded to int8, as `liandan chat "
+        "--int8` makes it, against the same peer in bfloat16. The reading of the prompt is in it. Fresh processes in turn, each the best "
+        "of three texts.",
+    ),
     "help": Benchmark(
         "bench.startup",
         "Start-up of the command",
@@ -64,6 +73,15 @@ ROWS: dict[str, Benchmark] = {
         "One run on class folders of JPEG files that are decoded and augmented at every visit, two data workers, an evaluation and a "
         "checkpoint an epoch. Memory is what is resident of the process and of its workers, added (what they share counts in each), "
         "read at the end of each epoch.",
+    ),
+    "serve": Benchmark(
+        "bench.serve",
+        "A server under 32 clients",
+        "timm's EfficientNet-Lite0 at 224 pixels (random weights, 8 classes) behind `liandan serve` and behind LitServe "
+        "(bench/peers/litserve.py), which opens the same run, so that model and preprocessing are the same; batches of at most 16 after at "
+        "most 2 ms on both sides. 32 clients on kept connections (bench/clients.py) each send one JPEG as base64 and wait for its answer. "
+        "The run alone is a loop over the same files in batches of 16 in one process, without HTTP; decoding counts on all sides. Fresh "
+        "processes in turn.",
     ),
     "scale": Benchmark(
         "bench.scale",

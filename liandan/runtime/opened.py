@@ -14,6 +14,7 @@ from liandan import tasks
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.files import walk
 from liandan.data.image_files import usable
+from liandan.data.images import probe
 from liandan.data.loader import Loader
 from liandan.data.pipelines import PIPELINES
 from liandan.data.video import frames, is_video
@@ -26,6 +27,7 @@ from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
+from liandan.tasks.writing import writer
 
 _SPLITS = ("train", "val", "test")  # of a recipe
 
@@ -173,6 +175,19 @@ class OpenRun(Predictor):
         samples = self.pipeline.samples(source, training=False)
         return assemble.make_loader(self.recipe, samples, self.device), make_plan(self.recipe, self.task, len(samples))
 
+    def writer(self, int8: bool = False) -> Any:
+        """The model made to write with, for the task's `write`; made anew by each call. The run's adapter, if it has one, becomes part of
+        the model's weights, which changes rounding.
+
+        Args:
+            int8: of weights rounded to 8 bits, which a CPU reads faster.
+
+        Raises:
+            ModelError: the model or the device has no int8.
+        """
+        self.merge_adapter()
+        return writer(self.model, self.device, int8)
+
     def merge_adapter(self) -> None:
         """Make the run's adapter, if it has one, part of the model's weights."""
         adapter.merge(self.model)
@@ -236,4 +251,10 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     return OpenRun(task, model, pipeline, device, layout, recipe, folder)
 
 
-__all__ = ["DataError", "Item", "OpenRun", "Predictor", "Unreadable", "best_checkpoint", "described", "open_run"]
+def pixels(content: bytes) -> int:
+    """Pixels of an image by its header; nothing is decoded for it. Raises Unreadable."""
+    height, width = probe(content).size
+    return height * width
+
+
+__all__ = ["DataError", "Item", "OpenRun", "Predictor", "Unreadable", "best_checkpoint", "described", "open_run", "pixels"]
