@@ -60,4 +60,4 @@ def start(folder: Path, shapes: Shapes, pinned: Mapping[str, int], threads: int,
     for name, size in pinned.items():
         options.add_free_dimension_override_by_name(name, size)
     session = onnxruntime.InferenceSession(str(folder / FILES[0]), options, providers=["CPUExecutionProvider"])
-    return lambda arrays: session.run(None, dict(zip(shapes, arrays, strict=True)))
+    return lambda arrays: [np.asarray(made) for made in session.run(None, dict(zip(shapes, arrays, strict=True)))]
