@@ -1,0 +1,130 @@
+"""The page a person opens in a browser: Gradio, mounted in the server, at /en/ and /zh/.
+
+It asks the server's engine as every other request does, so its limits, its queue and its deadlines hold here. Of Gradio's own routes only
+those are let through that these pages need (page_gate.py): no file is kept or given, no address is fetched, and an event carries text and
+numbers alone. What was said stays in the browser: the server remembers nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liandan.deploy import page_views
+from liandan.deploy.backend import Backend
+from liandan.deploy.page_gate import Gate
+from liandan.deploy.page_words import WORDS
+
+if TYPE_CHECKING:
+    import gradio
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_STYLE = Path(__file__).with_name("page.css")
+_SESSIONS = 256  # browsers of which Gradio keeps the last event, page_gate.EVENT_BYTES at most
+_LOOK = 0.2  # seconds between two looks whether the model is there
+
+
+class Page:
+    """ASGI: / leads to the browser's language, /en/ and /zh/ are the page, which says that the model is being loaded while it is.
+
+    Args:
+        backend: the engine that answers.
+        max_bytes: of a photo.
+    """
+
+    def __init__(self, backend: Backend, max_bytes: int) -> None:
+        self.backend, self.max_bytes = backend, max_bytes
+        self._pages: dict[str, ASGIApp] = {}
+        self._opened = contextlib.AsyncExitStack()
+        self._opening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to build the page; returns at once."""
+        self._opening = asyncio.create_task(self._open())
+
+    async def close(self) -> None:
+        """Nothing of the page runs any more."""
+        if self._opening is not None:
+            self._opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._opening
+        await self._opened.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.routing import Mount, Route, Router
+
+        pages = [Mount(f"/{language}", self._pages.get(language, _loading(words))) for language, words in WORDS.items()]
+        await Router([Route("/", _home), *pages])(scope, receive, send)
+
+    async def _open(self) -> None:
+        await asyncio.to_thread(_import_gradio)  # seconds, in which the server answers already
+        while not self.backend.facts:
+            await asyncio.sleep(_LOOK)
+        for language, words in WORDS.items():
+            app = _mounted(_blocks(words, self.backend, self.max_bytes), words, self.max_bytes)
+            await self._opened.enter_async_context(app.router.lifespan_context(app))
+            self._pages[language] = Gate(app)
+
+
+def _import_gradio() -> None:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it is read on import
+    import gradio  # noqa: F401
+
+
+def _mounted(blocks: gradio.Blocks, words: page_views.Words, max_bytes: int) -> Any:
+    """A FastAPI app of one page, with what Gradio would do by itself switched off."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    blocks.queue(default_concurrency_limit=None, api_open=False)  # the queue that is bounded is the backend's
+    blocks.state_session_capacity = _SESSIONS
+    return gr.mount_gradio_app(
+        FastAPI(openapi_url=None), blocks, path="", theme=_theme(), css_paths=_STYLE,
+        js=f"document.documentElement.lang = '{words['lang']}'", footer_links=[], run_history=False, ssr_mode=False, pwa=False,
+        mcp_server=False, enable_monitoring=False, show_error=False, max_file_size=max_bytes,
+    )  # fmt: skip
+
+
+def _blocks(words: page_views.Words, backend: Backend, max_bytes: int) -> gradio.Blocks:
+    """The page of a run that sees, writes or reads."""
+    if backend.facts["sees"]:
+        return page_views.photo(words, backend, max_bytes)
+    return page_views.talk(words, backend) if backend.facts["writes"] else page_views.read(words, backend)
+
+
+def _home(request: Request) -> Response:
+    from starlette.responses import RedirectResponse
+
+    return RedirectResponse(f"/{spoken(request.headers.get('accept-language', ''))}/", headers={"Vary": "Accept-Language"})
+
+
+def _loading(words: page_views.Words) -> ASGIApp:
+    """What is seen until the model is loaded; it looks again by itself."""
+    from starlette.responses import HTMLResponse
+
+    text = f"""<!doctype html><html lang="{words["lang"]}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="refresh" content="1"><title>liandan 炼丹</title>
+<body style="margin:0;min-height:100vh;display:grid;place-items:center;background:#faf7f2;color:#6f665f;font:1.05rem system-ui,sans-serif">
+<p><span style="color:#b5382a">炼丹</span>&ensp;{words["loading"]}</p>"""
+    return HTMLResponse(text, 503, {"Retry-After": "1", "Cache-Control": "no-store"})
+
+
+def spoken(accepted: str) -> str:
+    """The page's language for an Accept-Language header: the first of the browser's that there is, else English."""
+    wanted = (part.split(";")[0].strip().lower()[:2] for part in accepted.split(","))
+    return next((language for language in wanted if language in WORDS), "en")
+
+
+def _theme() -> Any:
+    """Gradio's plain theme with the fonts of the machine: none is fetched."""
+    import gradio as gr
+
+    sans = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+    red = ["fbf1ee", "f6e0da", "ecc3b9", "dfa092", "cf7565", "b5382a", "a83326", "8f2b20", "75251c", "5c1f18", "3a130e"]
+    shades = gr.themes.Color(*(f"#{shade}" for shade in red))
+    return gr.themes.Base(primary_hue=shades, neutral_hue="stone", radius_size="lg", font=sans, font_mono=["ui-monospace", "monospace"])
