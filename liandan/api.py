@@ -11,6 +11,7 @@ from liandan.recipe import Fault, Recipe, RecipeError, find, load_recipe, make_r
 if TYPE_CHECKING:
     from torch import nn
 
+    from liandan.deploy.artefact import Artefact
     from liandan.runs.compare import Comparison
     from liandan.runs.layout import Layout
     from liandan.runtime.opened import OpenRun
@@ -67,11 +68,29 @@ class Run:
         """
         return self.opened.evaluate(data, split, batch_size, tta, answers=answers)
 
-    def export(self, format: str, out: str | Path | None = None) -> dict[str, Any]:
-        """Write the run in a format that other programs read, into its export/ or into `out`; where it is and what proves it."""
-        from liandan.deploy.export import export
+    def export(
+        self,
+        formats: str | Sequence[str],
+        out: str | Path | None = None,
+        *,
+        quantize: str | None = None,
+        force: bool = False,
+        max_drop: float = 0.5,
+    ) -> list[dict[str, Any]]:
+        """Write the run in formats that other programs read (hf, onnx, openvino), into its export/ or into `out`; see deploy.export.
 
-        return export(self.layout, format, None if out is None else Path(out))
+        Args:
+            quantize: "int8", or None.
+
+        Returns:
+            A row an artefact: where it is and what proves it; before those of graphs one of the run's own model.
+        """
+        from liandan.deploy.export import ExportError, export
+
+        if quantize not in (None, "int8"):
+            raise ExportError(f'expected quantize="int8" or None, received {quantize!r}')
+        named = [formats] if isinstance(formats, str) else formats
+        return export(self.layout, named, None if out is None else Path(out), int8=bool(quantize), force=force, max_drop=max_drop)
 
     def predict(self, inputs: Iterable[str], *, every: float = 0.0) -> Iterator[dict[str, Any]]:
         """One result for each file, file in a folder, frame of a video, or prompt; an unreadable one gets `error` and stops nothing.
@@ -171,6 +190,13 @@ def open_run(target: str | Path = "last") -> Run:
     return Run(find_run(str(target)))
 
 
+def open_predictor(target: str | Path = "last") -> OpenRun | Artefact:
+    """What predicts: an artefact's folder, or a run directory, a run's name, or "last"."""
+    from liandan.deploy.artefact import open_predictor as opened
+
+    return opened(target)
+
+
 def compare(*targets: str | Path) -> Comparison:
     """What differs between runs, and their metrics side by side."""
     from liandan.runs.compare import compare as compared
@@ -185,4 +211,4 @@ def model(name: str, **kwargs: Any) -> nn.Module:
     return models.build(name, **kwargs)
 
 
-__all__ = ["Recipe", "RecipeError", "Run", "compare", "load_recipe", "model", "open_run", "recipe_of", "train"]
+__all__ = ["Recipe", "RecipeError", "Run", "compare", "load_recipe", "model", "open_predictor", "open_run", "recipe_of", "train"]

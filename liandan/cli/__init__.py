@@ -30,7 +30,10 @@ _EXIT_CODES = [
     ("liandan.engine.turn", "OutOfMemory", 1),
     ("liandan.runs.layout", "RunError", 2),
     ("liandan.studies.experts", "ConfigError", 2),
+    ("liandan.deploy.artefact", "Altered", 3),
+    ("liandan.deploy.artefact", "ArtefactError", 2),
     ("liandan.deploy.export", "Unfaithful", 1),
+    ("liandan.deploy.export", "NotWorthIt", 3),
     ("liandan.deploy.export", "ExportError", 2),
 ]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from liandan.cli.output import JSON, QUIET, result, table
 
 
 def command(
-    targets: list[str] = typer.Argument(help="Run directories, run names, or last."),
+    targets: list[str] = typer.Argument(help="Run directories, run names, last, or folders of exported artefacts in a run's export/."),
     data: str = typer.Option(None, "--data", help="Judge this data instead of the run's own."),
     split: str = typer.Option("val", "--split", help="val, test or train of the run's recipe."),
     batch_size: int = typer.Option(None, "--batch-size", min=1, help="Samples judged at once; the run's own by default."),
@@ -19,9 +21,15 @@ def command(
 ) -> None:
     """Judge runs: the numbers that training printed, on the same samples; written to evaluation/<split>/."""
     from liandan import api
+    from liandan.deploy.artefact import is_artefact, open_artefact
 
     found = []
     for target in targets:
+        if is_artefact(Path(target)):
+            if tta:
+                raise typer.BadParameter(f"{target} is an artefact, which keeps the views of its run", param_hint="--tta")
+            found.append({"run": target, **open_artefact(Path(target)).evaluate(data, split, batch_size)})
+            continue
         run = api.open_run(target)
         views = tta.split(",") if tta else ()
         found.append({"run": str(run.path), **run.evaluate(data, split=split, batch_size=batch_size, tta=views, answers=answers)})

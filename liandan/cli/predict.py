@@ -15,7 +15,7 @@ from liandan.cli.output import JSON, QUIET, error, result
 
 
 def command(
-    target: str = typer.Argument(help="A run directory, a run's name, or last."),
+    target: str = typer.Argument(help="A run directory, a run's name, last, or the folder of an exported artefact."),
     inputs: list[str] = typer.Argument(help="Images, videos, folders of them, or prompts; - reads them from standard input, one a line."),
     every: str = typer.Option("0", "--every", help="Time between two frames of a video, such as 1s or 500ms; 0 takes all of them."),
     out: Path = typer.Option(None, "--out", help="Write the predictions to this .csv or .jsonl, too."),
@@ -24,14 +24,14 @@ def command(
 ) -> None:
     """Predict: classes for images, a continuation for a prompt. A file that cannot be read is told, and stops nothing; exit code 1 then."""
     from liandan import api
-    from liandan.deploy.predictor import WRITERS
+    from liandan.deploy.predictor import WRITERS, predict
 
     seconds = in_seconds(every)
     if seconds is None or (out is not None and out.suffix not in WRITERS):
         expected = "--every: a time such as 1s, 500ms or 0" if seconds is None else f"--out: a file name ending in {' or '.join(WRITERS)}"
         error(f"predict: expected {expected}; received {every if seconds is None else out}")
         raise typer.Exit(2)
-    rows: Iterable[dict[str, Any]] = api.open_run(target).predict(listed(inputs), every=seconds)
+    rows: Iterable[dict[str, Any]] = predict(api.open_predictor(target), listed(inputs), seconds)
     failed, kept = 0, []
     with contextlib.ExitStack() as stack:
         if out is not None:

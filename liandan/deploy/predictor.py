@@ -8,34 +8,34 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
-from liandan.runtime.opened import Item, OpenRun, Unreadable
+from liandan.runtime.opened import Item, Predictor, Unreadable
 
 _BATCH = 32
 
 
-def predict(run: OpenRun, inputs: Iterable[str], every: float = 0.0) -> Iterator[dict[str, Any]]:
+def predict(predictor: Predictor, inputs: Iterable[str], every: float = 0.0) -> Iterator[dict[str, Any]]:
     """One result an image, frame or prompt, in order: `input`, for a frame `seconds`, and the task's prediction, or `error`.
 
     Args:
         inputs: read as they are needed, so they may come from a pipe.
         every: seconds between two frames of a video; 0 takes all of them.
     """
-    items = run.items(inputs, every)
+    items = predictor.items(inputs, every)
     while chunk := list(itertools.islice(items, _BATCH)):
         good = [item for item in chunk if not isinstance(item.what, Unreadable)]
         try:
-            found = run.predict([item.what for item in good]) if good else []
+            found = predictor.predict([item.what for item in good]) if good else []
         except Unreadable:
-            found = [_alone(run, item) for item in good]
+            found = [_alone(predictor, item) for item in good]
         results = iter(found)
         for item in chunk:
             told = {"error": item.what.reason} if isinstance(item.what, Unreadable) else next(results)
             yield {"input": item.name, **({} if item.seconds is None else {"seconds": round(item.seconds, 3)}), **told}
 
 
-def _alone(run: OpenRun, item: Item) -> dict[str, Any]:
+def _alone(predictor: Predictor, item: Item) -> dict[str, Any]:
     try:
-        return run.predict([item.what])[0]
+        return predictor.predict([item.what])[0]
     except Unreadable as error:
         return {"error": error.reason}
 

@@ -14,6 +14,7 @@ from liandan import tasks
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.files import walk
 from liandan.data.image_files import usable
+from liandan.data.loader import Loader
 from liandan.data.pipelines import PIPELINES
 from liandan.data.readers import read
 from liandan.data.video import frames, is_video
@@ -25,7 +26,7 @@ from liandan.runs.layout import Layout, RunError
 from liandan.runtime import assemble, weights
 from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
-from liandan.runtime.plan import make_plan
+from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
 
 
@@ -45,68 +46,13 @@ class Item:
 
 
 @dataclass
-class OpenRun:
-    """A run's model in evaluation mode, with its task and preprocessing."""
+class Predictor:
+    """A model in evaluation mode, with its task and preprocessing: what a run and an artefact made of it have in common."""
 
-    layout: Layout
-    recipe: Recipe
     task: Task
     model: nn.Module
     pipeline: Any
     device: Device
-    checkpoint: Path
-
-    def evaluate(
-        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0
-    ) -> dict[str, float]:
-        """Judge a split of the recipe, or the data at `path`; writes evaluation/<split>/.
-
-        Args:
-            tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
-            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
-
-        Returns:
-            {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
-
-        Raises:
-            RunError: the recipe has no such split, or its task no such view. DataError: the data is missing or not what it was.
-        """
-        if any(view not in self.task.views for view in tta):
-            raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
-        if path is not None:
-            known: dict[str, Any] = {} if self.task.labels is None else {"labels": self.task.labels}
-            source = read(Path(path), **known)
-            split = Path(path).name if split == "val" else split
-        else:
-            splits = assemble.read_splits(self.recipe)
-            changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
-            if changes:
-                listed = "\n  ".join(changes)
-                hint = "bring it back, or judge what is there now with --data PATH"
-                raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
-            source = {"train": splits.train, "val": splits.val, "test": splits.test}.get(split)
-            if source is None:
-                there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
-                raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
-        samples = self.pipeline.samples(source, training=False)
-        loader = assemble.make_loader(self.recipe, samples, self.device)
-        plan = make_plan(self.recipe, self.task, len(samples))
-        if not tta:
-            found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
-            return {**found, **answer_split(self.layout, self, self.pipeline, samples, split, answers)}
-        own, self.task.tta = self.task.tta, tuple(tta)
-        try:
-            return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
-        finally:
-            self.task.tta = own
-
-    def merge_adapter(self) -> None:
-        """Make the run's adapter, if it has one, part of the model's weights."""
-        adapter.merge(self.model)
-
-    def to_transformers(self) -> Any:
-        """The model, merged, as transformers' own module; raises ModelError if it has none such."""
-        return huggingface.to_transformers(self.model)
 
     @property
     def sees(self) -> bool:
@@ -146,9 +92,106 @@ class OpenRun:
         """Predictions for files, prompts or frames, in order; see the task's `decode`."""
         return self.task.predict(self.model, self.pipeline, inputs, self.device)
 
+
+@dataclass
+class OpenRun(Predictor):
+    """A run's model, and the run it is of."""
+
+    layout: Layout
+    recipe: Recipe
+    checkpoint: Path
+
+    def evaluate(
+        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0
+    ) -> dict[str, float]:
+        """Judge a split of the recipe, or the data at `path`; writes evaluation/<split>/.
+
+        Args:
+            tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
+            answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
+
+        Returns:
+            {"<split>/<metric>": value}, for a split of the recipe the numbers training printed, and those of the answers.
+
+        Raises:
+            RunError: the recipe has no such split, or its task no such view. DataError: the data is missing or not what it was.
+        """
+        if any(view not in self.task.views for view in tta):
+            raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
+        source, split = self.data(path, split)
+        loader, plan = self.unaugmented(source)
+        if not tta:
+            found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
+            return {**found, **answer_split(self.layout, self, self.pipeline, loader.samples, split, answers)}
+        own, self.task.tta = self.task.tta, tuple(tta)
+        try:
+            return evaluate_split(self.layout, self, loader, f"{split}-tta", batch_size or plan.evaluate_batch_size)
+        finally:
+            self.task.tta = own
+
+    def data(self, path: str | None = None, split: str = "val") -> tuple[Any, str]:
+        """(raw source of the data at `path`, or of a split of the recipe; what the split is called).
+
+        Raises:
+            RunError: the recipe has no such split. DataError: the data is missing, or the recipe's is not what it was.
+        """
+        if path is not None:
+            known: dict[str, Any] = {} if self.task.labels is None else {"labels": self.task.labels}
+            return read(Path(path), **known), Path(path).name if split == "val" else split
+        splits = assemble.read_splits(self.recipe)
+        changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
+        if changes:
+            listed = "\n  ".join(changes)
+            hint = "bring it back, or judge what is there now with --data PATH"
+            raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
+        source = {"train": splits.train, "val": splits.val, "test": splits.test}.get(split)
+        if source is None:
+            there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
+            raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
+        return source, split
+
+    def unaugmented(self, source: Any) -> tuple[Loader, Plan]:
+        """The samples of a source as they are judged, and the numbers of the run, as far as they depend on how many there are."""
+        samples = self.pipeline.samples(source, training=False)
+        return assemble.make_loader(self.recipe, samples, self.device), make_plan(self.recipe, self.task, len(samples))
+
+    def merge_adapter(self) -> None:
+        """Make the run's adapter, if it has one, part of the model's weights."""
+        adapter.merge(self.model)
+
+    def to_transformers(self) -> Any:
+        """The model, merged, as transformers' own module; raises ModelError if it has none such."""
+        return huggingface.to_transformers(self.model)
+
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """float (batch, classes) of what the pipeline's `collate` made, with a gradient where one is asked for."""
         return self.task.forward(self.model, {"image": images})["logits"]
+
+
+def best_checkpoint(layout: Layout, checkpoint: str = "best", warn: Callable[[str], None] = lambda text: None) -> Path:
+    """The folder of the checkpoint that is opened: "best" (the newest one where nothing was evaluated) or "last".
+
+    Raises:
+        RunError: there is no valid one.
+    """
+    pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
+    folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
+    if folder is None or store.verify(folder) is not None:
+        folder = store.newest_valid(layout, warn)
+    if folder is None:
+        raise RunError(f"{layout.root} has no valid checkpoint; `liandan train ... --resume` makes one")
+    return folder
+
+
+def described(name: str, loss: dict[str, Any] | None, labels: Any, preprocessing: dict[str, Any]) -> tuple[Task, Any]:
+    """A task and its pipeline, as a run directory or an artefact tells of them.
+
+    Raises:
+        KeyError: no task is called so.
+    """
+    task_type = tasks.resolve(name)
+    pipeline = PIPELINES[task_type.kind].from_json(preprocessing)
+    return task_type(loss, labels, pipeline.describe()), pipeline
 
 
 def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], None] = lambda text: None) -> OpenRun:
@@ -166,26 +209,19 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     device = assemble.find_device(recipe if recipe.device == "cpu" or torch.cuda.is_available() else recipe.with_values({"device": "auto"}))
     device.precision = str(recipe.train.precision)
     torch.set_num_threads(int(recipe.train.threads))
-    task_type = tasks.resolve(recipe.task)
-    pipeline = PIPELINES[task_type.kind].from_json(store.read_json(layout.preprocessing))
     loss = {"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None
-    task = task_type(loss, store.read_json(layout.labels), pipeline.describe())
+    task, pipeline = described(recipe.task, loss, store.read_json(layout.labels), store.read_json(layout.preprocessing))
     assemble.ask(recipe, task)
     model = assemble.build_model(recipe, task)
     if recipe.model.adapter is not None:
         initial = weights.find(recipe)
         report = load_weights(model, initial) if initial is not None else Report()
         model = assemble.adapted(recipe, model, report)
-    pointer = store.read_pointer(layout.best) if checkpoint == "best" else None
-    folder = layout.checkpoints / pointer["checkpoint"] if pointer else None
-    if folder is None or store.verify(folder) is not None:
-        folder = store.newest_valid(layout, warn)
-    if folder is None:
-        raise RunError(f"{layout.root} has no valid checkpoint; `liandan train ... --resume` makes one")
+    folder = best_checkpoint(layout, checkpoint, warn)
     tensors, _ = store.read_checkpoint(folder, verify=False)
     model.load_state_dict(tensors["model.safetensors"])
     model = device.place(model).eval()
-    return OpenRun(layout, recipe, task, model, pipeline, device, folder)
+    return OpenRun(task, model, pipeline, device, layout, recipe, folder)
 
 
-__all__ = ["Item", "OpenRun", "Unreadable", "open_run"]
+__all__ = ["DataError", "Item", "OpenRun", "Predictor", "Unreadable", "best_checkpoint", "described", "open_run"]

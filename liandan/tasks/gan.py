@@ -36,6 +36,7 @@ class Gan(Task):
     inputs = ("noise",)
     metrics = ("sliced_wasserstein",)
     best = ("val/sliced_wasserstein", "min")
+    no_graph = "it draws its own noise, of a length that the model tells"
     losses: ClassVar = {"logistic": logistic}
 
     def __init__(self, loss: Any, labels: Any, data: Any) -> None:

@@ -40,6 +40,7 @@ class LanguageModel(Task):
     inputs = ("ids",)
     metrics = ("loss", "perplexity", "bits_per_byte")
     best = ("val/loss", "min")
+    no_graph = "it writes token by token and remembers what it has read; format hf is the one that keeps this"
     losses: ClassVar = {"next_token": next_token}
 
     @classmethod

@@ -29,6 +29,7 @@ class SFT(Task):
     inputs = ("ids",)
     metrics = ("loss", "perplexity", "token_accuracy")
     best = ("val/loss", "min")
+    no_graph = "it writes token by token and remembers what it has read; format hf is the one that keeps this"
     losses: ClassVar = {"next_token": next_token}
 
     @classmethod

@@ -68,6 +68,7 @@ class Task:
     losses: ClassVar[Mapping[str, Callable[..., Tensor]]] = {}  # names for the recipe's loss section; keyword arguments are checked
     views: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {}  # names for evaluate.tta: other looks at the same sample
     targets: ClassVar[str] = ""  # what the data must say of a sample, a key of TARGETS; "" for tasks that do not ask
+    no_graph: ClassVar[str] = ""  # why one pass of `forward` is not all that predicting takes, if it is not: no ONNX, no OpenVINO then
     couples: ClassVar[str] = ""  # why samples of a batch depend on each other, if they do: law 1 is then the task's own
 
     def __init__(self, loss: Mapping[str, Any] | None, labels: Sequence[str] | None, data: Mapping[str, Any]) -> None:
