@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from liandan.cli import chat, compare, data, doctor, evaluate, explain, export, model, plan, predict, recipe, runs, train
+from liandan.cli import bench, chat, compare, data, doctor, evaluate, explain, export, model, plan, predict, recipe, runs, train
 from liandan.cli.output import error
 
 # exit codes: 0 done; 1 judged bad; 2 usage or recipe; 3 refused; 130 / 143 interrupted after a complete checkpoint.
@@ -32,6 +32,7 @@ _EXIT_CODES = [
     ("liandan.studies.experts", "ConfigError", 2),
     ("liandan.deploy.artefact", "Altered", 3),
     ("liandan.deploy.artefact", "ArtefactError", 2),
+    ("liandan.deploy.bench", "BenchError", 1),
     ("liandan.deploy.export", "Unfaithful", 1),
     ("liandan.deploy.export", "NotWorthIt", 3),
     ("liandan.deploy.export", "ExportError", 2),
@@ -55,6 +56,7 @@ app.command("explain")(explain.command)
 app.command("chat")(chat.command)
 app.command("export")(export.command)
 app.command("compare")(compare.command)
+app.command("bench")(bench.command)
 app.command("doctor")(doctor.command)
 for group in (recipe, data, model, runs):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

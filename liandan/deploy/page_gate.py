@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from liandan.deploy.errors import ServeError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,15 +19,15 @@ _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-_HEADERS = [
-    (b"content-security-policy", _POLICY.encode()), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"),
-]  # fmt: skip
 
 
 class Gate:
-    """ASGI: an allowed path, from a page of our own, and an event of text and numbers alone; or 404, 403, 400, 413.
+    """ASGI: an allowed path, and an event of text and numbers alone.
 
     Gradio follows every object of an event that calls itself a file, an address among them, whatever component it is for.
+
+    Raises:
+        ServeError: 404, 400 or 413 for all else.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,22 +39,18 @@ class Gate:
         path, written = scope["path"].removeprefix(scope.get("root_path", "")) or "/", scope["method"] == "POST"
         allowed = _WRITTEN if written else _READ
         if scope["method"] not in ("GET", "HEAD", "POST") or not allowed.fullmatch(path):
-            return await _refuse(404, "there is no such page", scope, receive, send)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            return await _refuse(403, "this page answers its own browser window alone", scope, receive, send)
+            raise ServeError(404, "not_found", "there is no such page")
         if path == "/gradio_api/queue/join":
             body = await _body(receive)
             if body is None:
-                return await _refuse(413, f"expected at most {EVENT_BYTES} bytes", scope, receive, send)
+                raise ServeError(413, "body_too_large", f"expected at most {EVENT_BYTES:,} bytes")
             if not plain(body):
-                return await _refuse(400, "expected an event of text and numbers", scope, receive, send)
+                raise ServeError(400, "invalid_value", "expected an event of text and numbers")
             receive = _again(body, receive)
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                message["headers"] = [*message.get("headers", []), (b"content-security-policy", _POLICY.encode())]
             await send(message)
 
         await self.app(scope, receive, told)
@@ -94,10 +91,3 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return next_message
-
-
-async def _refuse(status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
-    from starlette.responses import JSONResponse
-
-    error = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
-    await JSONResponse({"error": error}, status)(scope, receive, send)
