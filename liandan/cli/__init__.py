@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from liandan.cli import bench, chat, compare, data, doctor, evaluate, explain, export, model, plan, predict, recipe, runs, train
+from liandan.cli import bench, chat, compare, data, doctor, evaluate, explain, export, model, plan, predict, recipe, runs, serve, train
 from liandan.cli.output import error
 
 # exit codes: 0 done; 1 judged bad; 2 usage or recipe; 3 refused; 130 / 143 interrupted after a complete checkpoint.
@@ -55,6 +55,7 @@ app.command("predict")(predict.command)
 app.command("explain")(explain.command)
 app.command("chat")(chat.command)
 app.command("export")(export.command)
+app.command("serve")(serve.command)
 app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("doctor")(doctor.command)

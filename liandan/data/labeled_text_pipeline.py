@@ -66,16 +66,17 @@ class LabeledTextPipeline:
         """The sequences of a split, encoded once; raises DataError, with its place, for a text that leaves no token."""
         return LabeledTextSamples(source, self.tokenizer.encode_whole(source.texts, self.context))
 
-    def example(self, prompt: str) -> Sample:
-        """{"ids": int64 (T,)} of a text, or of the .txt file of that name; `collate` makes the batch.
+    def example(self, prompt: str | bytes) -> Sample:
+        """{"ids": int64 (T,)} of a text, or of the .txt file of that name; `collate` makes the batch. Bytes are a text in UTF-8, never a
+        name: what comes from afar must open no file.
 
         Raises:
             Unreadable: there is no text in it, or nothing that the tokenizer leaves.
         """
-        said = _text(prompt).strip()
+        said = (prompt.decode("utf-8", "replace") if isinstance(prompt, bytes) else _text(prompt)).strip()
         (ids,) = self.tokenizer.encode_whole([said], self.context)
         if not said or not len(ids):
-            raise Unreadable(prompt, "expected a text, there is nothing to read in it")
+            raise Unreadable("<text>" if isinstance(prompt, bytes) else prompt, "expected a text, there is nothing to read in it")
         return {"ids": torch.from_numpy(ids)}
 
     def collate(self, samples: list[Sample]) -> Batch:

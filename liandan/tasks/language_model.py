@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liandan.models import sampling
+from liandan.models.sampling import GREEDY, Sampling
 from liandan.randomness import mix
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
 
@@ -114,15 +115,26 @@ class LanguageModel(Task):
         return {".txt": "\n\n".join(self._continue(model, pipeline, start, mix(seed, i), world).strip("\n") for i in range(_SHOWN)) + "\n"}
 
     def _continue(self, model: Any, pipeline: Any, prompt: list[int], key: int, world: World) -> str:
-        ids = torch.tensor([prompt or pipeline.encode("\n").tolist()], dtype=torch.int64)
-        moved = world.move({"ids": ids, "key": torch.tensor([key])})
-        with torch.no_grad(), world.autocast():
-            how = sampling.Sampling(_TEMPERATURE)
-            tokens = sampling.generate(
-                model.step, moved["ids"], _NEW_TOKENS, how, moved["key"], context=model.context, new_cache=model.new_cache
-            )
-            made = [int(token) for token in tokens]
+        prompt = prompt or pipeline.encode("\n").tolist()
+        made = self.reply(model, prompt, world, Sampling(_TEMPERATURE), key)
         return pipeline.decode([*prompt, *made])
+
+    def reply(
+        self, model: Any, prompt: list[int], world: World, how: Sampling = GREEDY, key: int = 0, limit: int = _NEW_TOKENS
+    ) -> Iterator[int]:
+        """Token ids after a prompt, as they are made: `limit` of them, for a text has no end.
+
+        Args:
+            how: they are chosen; the draws depend on `key` and the position alone.
+        """
+        moved = world.move({"ids": torch.tensor([prompt], dtype=torch.int64), "key": torch.tensor([key])})
+        made = sampling.generate(model.step, moved["ids"], limit, how, moved["key"], context=model.context, new_cache=model.new_cache)
+        while True:
+            with world.autocast():  # around each token alone: the caller's code runs in between
+                token = next(made, None)
+            if token is None:
+                return
+            yield int(token)
 
     def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         return {"ids": torch.zeros(2, self.data["context"], dtype=torch.int64)}
