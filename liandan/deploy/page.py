@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 
 from liandan.deploy import page_views
 from liandan.deploy.backend import Backend
@@ -20,8 +26,6 @@ from liandan.deploy.page_words import WORDS
 
 if TYPE_CHECKING:
     import gradio
-    from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _STYLE = Path(__file__).with_name("page.css")
@@ -30,7 +34,7 @@ _LOOK = 0.2  # seconds between two looks whether the model is there
 
 
 class Page:
-    """ASGI: / leads to the browser's language, /en/ and /zh/ are the page, which says that the model is being loaded while it is.
+    """/ leads to the browser's language; /en/ and /zh/ are the page, which says that the model is being loaded while it is.
 
     Args:
         backend: the engine that answers.
@@ -39,7 +43,7 @@ class Page:
 
     def __init__(self, backend: Backend, max_bytes: int) -> None:
         self.backend, self.max_bytes = backend, max_bytes
-        self._pages: dict[str, ASGIApp] = {}
+        self._pages: dict[str, ASGIApp] = {language: _notice(words, words["loading"]) for language, words in WORDS.items()}
         self._opened = contextlib.AsyncExitStack()
         self._opening: asyncio.Task[None] | None = None
 
@@ -51,24 +55,29 @@ class Page:
         """Nothing of the page runs any more."""
         if self._opening is not None:
             self._opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._opening
+            await asyncio.wait([self._opening])
         await self._opened.aclose()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        from starlette.routing import Mount, Route, Router
+    def routes(self) -> list[BaseRoute]:
+        """For the server's router."""
+        return [Route("/", _home), *(Mount(f"/{language}", partial(self._at, language)) for language in WORDS)]
 
-        pages = [Mount(f"/{language}", self._pages.get(language, _loading(words))) for language, words in WORDS.items()]
-        await Router([Route("/", _home), *pages])(scope, receive, send)
+    async def _at(self, language: str, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._pages[language](scope, receive, send)
 
     async def _open(self) -> None:
-        await asyncio.to_thread(_import_gradio)  # seconds, in which the server answers already
-        while not self.backend.facts:
-            await asyncio.sleep(_LOOK)
-        for language, words in WORDS.items():
-            app = _mounted(_blocks(words, self.backend, self.max_bytes), words, self.max_bytes)
-            await self._opened.enter_async_context(app.router.lifespan_context(app))
-            self._pages[language] = Gate(app)
+        try:
+            await asyncio.to_thread(_import_gradio)  # seconds, in which the server answers already
+            while not self.backend.facts:
+                await asyncio.sleep(_LOOK)
+            for language, words in WORDS.items():
+                app = _mounted(_blocks(words, self.backend, self.max_bytes), words, self.max_bytes)
+                await self._opened.enter_async_context(app.router.lifespan_context(app))
+                self._pages[language] = Gate(app)
+        except Exception as error:
+            logging.getLogger(__name__).warning("there is no page: %s", error, exc_info=not isinstance(error, ImportError))
+            for language, words in WORDS.items():
+                self._pages[language] = _notice(words, words["missing" if isinstance(error, ImportError) else "broken"], again=False)
 
 
 def _import_gradio() -> None:
@@ -98,20 +107,18 @@ def _blocks(words: page_views.Words, backend: Backend, max_bytes: int) -> gradio
 
 
 def _home(request: Request) -> Response:
-    from starlette.responses import RedirectResponse
-
     return RedirectResponse(f"/{spoken(request.headers.get('accept-language', ''))}/", headers={"Vary": "Accept-Language"})
 
 
-def _loading(words: page_views.Words) -> ASGIApp:
-    """What is seen until the model is loaded; it looks again by itself."""
-    from starlette.responses import HTMLResponse
-
+def _notice(words: page_views.Words, said: str, again: bool = True) -> ASGIApp:
+    """What is seen where the page is not, or not yet; then it looks again by itself."""
+    refresh = '<meta http-equiv="refresh" content="1">' if again else ""
     text = f"""<!doctype html><html lang="{words["lang"]}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="refresh" content="1"><title>liandan 炼丹</title>
+{refresh}<title>liandan 炼丹</title>
 <body style="margin:0;min-height:100vh;display:grid;place-items:center;background:#faf7f2;color:#6f665f;font:1.05rem system-ui,sans-serif">
-<p><span style="color:#b5382a">炼丹</span>&ensp;{words["loading"]}</p>"""
-    return HTMLResponse(text, 503, {"Retry-After": "1", "Cache-Control": "no-store"})
+<p><span style="color:#b5382a">炼丹</span>&ensp;{said}</p>"""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    return HTMLResponse(text, 503, {"Cache-Control": "no-store", "Content-Security-Policy": policy})
 
 
 def spoken(accepted: str) -> str:
