@@ -1,0 +1,151 @@
+"""Two small runs behind real servers, and Debian's Chromium in front of them. What a page asks for outside of its server fails a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+import liandan
+from tests.browser.material import answers, photographs
+
+CHROMIUM = "/usr/bin/chromium"
+TOKEN = "only I know"
+PATIENCE = 120.0  # seconds for a server to load its model on a busy machine
+PICTURES = Path(__file__).parents[2] / "docs/pictures" if os.environ.get("LIANDAN_PICTURES") else None  # where the docs' screenshots go
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready."""
+
+    port: int
+    token: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    photographs(folder)
+    eval_steps = [{"name": "resize", "size": [96, 96]}, "to_float", {"name": "normalize", "mean": [0.5], "std": [0.25]}]
+    values = {
+        "version": 1, "task": "image_classification", "name": "temple-or-flower",
+        "data": {"train": str(folder), "val": {"hold_out": 0.2}, "workers": 0, "transforms": {"train": eval_steps, "eval": eval_steps}},
+        "model": {"name": "timm/resnet18", "weights": "none"},
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "train": {"duration": {"steps": 15}, "batch_size": 12, "threads": 1, "precision": "fp32"},
+        "evaluate": {"every": {"steps": 15}},
+        "run": {"dir": str(tmp_path_factory.mktemp("run") / "temple-or-flower")},
+    }  # fmt: skip
+    return liandan.train(liandan.recipe.make_recipe(values)).path
+
+
+@pytest.fixture(scope="session")
+def talk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("questions")
+    answers(folder / "questions.jsonl")
+    values = {
+        "version": 1, "task": "sft", "name": "炼丹问答",
+        "data": {
+            "train": str(folder / "questions.jsonl"), "val": str(folder / "questions.jsonl"), "workers": 0,
+            "text": {"tokenizer": "bpe", "vocab_size": 600, "context": 1024},
+        },
+        "model": {"name": "liandan/gpt", "n_layer": 2, "n_head": 4, "width": 96},
+        "optimizer": {"name": "adamw", "lr": 4e-3},
+        "train": {"duration": {"steps": 120}, "batch_size": 12, "clip_norm": 1.0, "threads": 1, "precision": "fp32"},
+        "evaluate": {"every": {"steps": 120}},
+        "run": {"dir": str(tmp_path_factory.mktemp("run") / "炼丹问答")},
+    }  # fmt: skip
+    return liandan.train(liandan.recipe.make_recipe(values)).path
+
+
+def serving(run: Path, token: str = "") -> Iterator[Server]:
+    """`liandan serve` on a free port, until the fixture ends."""
+    command = [sys.executable, "-m", "liandan", "serve", str(run), "--port", "0"]
+    environment = {**os.environ, "LIANDAN_TOKEN": token}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
+    ready, found, said = threading.Event(), [0], []
+
+    def listen() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            event = json.loads(line) if line.startswith("{") else {}
+            found[0] = event.get("port", found[0])
+            if event.get("event") == "ready":
+                ready.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        assert ready.wait(PATIENCE), "".join(said)
+        yield Server(found[0], token)
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0, "".join(said[-20:])
+
+
+@pytest.fixture(scope="session")
+def photo_server(photo_run: Path) -> Iterator[Server]:
+    """With a token, as one that other machines can reach has."""
+    yield from serving(photo_run, TOKEN)
+
+
+@pytest.fixture(scope="session")
+def talk_server(talk_run: Path) -> Iterator[Server]:
+    yield from serving(talk_run)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Window:
+    """A browser window at a server, and what it asked for."""
+
+    page: Page
+    asked: list[str]
+    failures: list[str]
+
+    def picture(self, name: str) -> None:
+        """Keep a screenshot for the docs, where they are asked for."""
+        if PICTURES is not None:
+            from PIL import Image
+
+            PICTURES.mkdir(exist_ok=True)
+            file = PICTURES / f"{name}.png"
+            self.page.screenshot(path=file)
+            Image.open(file).convert("RGB").quantize(192).save(file, optimize=True)
+
+
+def window(chromium: Browser, server: Server, locale: str = "en-US", width: int = 1080, height: int = 760) -> Iterator[Window]:
+    """A window at a server's address, in a browser of a language; at its end, that it asked nobody else and nothing failed."""
+    context: BrowserContext = chromium.new_context(
+        locale=locale, viewport={"width": width, "height": height}, http_credentials={"username": "any", "password": server.token}
+    )
+    page, asked, failures = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("dialog", lambda dialog: failures.append(f"a dialog: {dialog.message}"))
+    page.goto(server.url)
+    page.wait_for_selector(".ld-head", timeout=1000 * PATIENCE)
+    yield Window(page, asked, failures)
+    context.close()
+    elsewhere = [url for url in asked if not url.startswith((f"{server.url}/", "data:", "blob:"))]
+    assert not elsewhere and not failures, (elsewhere, failures)

@@ -1,0 +1,104 @@
+"""The page of a run that answers: text as it is written, what steers it, and a stop that stops."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from liandan.deploy.page_words import WORDS
+from tests.browser.conftest import PATIENCE, Server, Window, window
+from tests.browser.material import ANSWERS
+
+pytestmark = pytest.mark.slow
+EN, ZH = WORDS["en"], WORDS["zh"]
+
+
+@pytest.fixture
+def english(chromium: Browser, talk_server: Server) -> Iterator[Window]:
+    yield from window(chromium, talk_server)
+
+
+@pytest.fixture
+def chinese(chromium: Browser, talk_server: Server) -> Iterator[Window]:
+    yield from window(chromium, talk_server, "zh-CN", 390, 844)
+
+
+def steer(page: Page, words: dict[str, str], **values: float) -> None:
+    """Set temperature, top_p, limit or seed."""
+    page.get_by_text(words["talk.settings"]).click()
+    for name, value in values.items():
+        box = page.get_by_label(re.compile(words[f"talk.{name}"])).and_(page.locator("input[type=number]"))
+        box.fill(str(value))
+        box.press("Tab")
+
+
+def ask(page: Page, words: dict[str, str], text: str) -> None:
+    page.get_by_placeholder(words["talk.box"]).fill(text)
+    page.get_by_placeholder(words["talk.box"]).press("Enter")
+
+
+def waiting(server: Server) -> float:
+    """Texts that the server is at work on."""
+    told = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
+    return float(re.findall(r"^liandan_waiting (\S+)", told, re.MULTILINE)[0])
+
+
+def until(what: object, server: Server) -> None:
+    """Wait until the server has so much to do."""
+    end = time.monotonic() + PATIENCE
+    while waiting(server) != what:
+        assert time.monotonic() < end, f"the server has {waiting(server)} in work, not {what}"
+        time.sleep(0.05)
+
+
+def test_a_conversation(english: Window) -> None:
+    page = english.page
+    steer(page, EN, temperature=0)
+    page.get_by_text(EN["talk.settings"]).click()
+    for question in ("What is a learning rate?", "什么是过拟合？"):
+        ask(page, EN, question)
+        expect(page.get_by_test_id("user").last).to_contain_text(question)
+        expect(page.get_by_test_id("bot").last).to_contain_text(ANSWERS[question])
+        expect(page.get_by_role("button", name=EN["talk.send"])).to_be_visible()
+    english.picture("page-talk")
+    page.get_by_role("button", name=EN["talk.new"]).click()
+    expect(page.get_by_test_id("bot")).to_have_count(0)
+    ask(page, EN, "Draw me a picture.")
+    expect(page.get_by_test_id("bot").last).to_contain_text("that was it.")
+
+
+def test_stop_stops(chinese: Window, talk_server: Server) -> None:
+    page = chinese.page
+    steer(page, ZH, temperature=2, top_p=1, limit=1000)
+    ask(page, ZH, "什么是学习率？")
+    answer = page.get_by_test_id("bot").last
+    expect(answer).to_be_visible()
+    early = len(answer.inner_text())
+    page.wait_for_function("([selector, early]) => [...document.querySelectorAll(selector)].at(-1).innerText.length > early",
+                           arg=["[data-testid=bot]", early])  # fmt: skip
+    assert waiting(talk_server) == 1
+    page.get_by_role("button", name=ZH["talk.stop"]).click()
+    until(0, talk_server)
+    expect(page.get_by_role("button", name=ZH["talk.send"])).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    kept = answer.inner_text()
+    steer(page, ZH, temperature=0)  # opened before: this closes the settings, and what is hidden keeps its value
+    ask(page, ZH, "什么是过拟合？")
+    expect(page.get_by_test_id("bot")).to_have_count(2)
+    assert page.get_by_test_id("bot").first.inner_text() == kept
+
+
+def test_who_leaves_is_not_written_for(chromium: Browser, talk_server: Server) -> None:
+    leaving = window(chromium, talk_server)
+    page = next(leaving).page
+    steer(page, EN, temperature=2, top_p=1, limit=1000)
+    ask(page, EN, "What is an epoch?")
+    expect(page.get_by_test_id("bot").last).to_be_visible()
+    until(1, talk_server)
+    assert next(leaving, None) is None
+    until(0, talk_server)
