@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from liandan.deploy import page_views
 from liandan.deploy.backend import Backend
+from liandan.deploy.limits import Settings
 from liandan.deploy.page_gate import Gate
 from liandan.deploy.page_words import WORDS
 
@@ -38,11 +39,11 @@ class Page:
 
     Args:
         backend: the engine that answers.
-        max_bytes: of a photo.
+        settings: of the server; what a photo and an answer may be long.
     """
 
-    def __init__(self, backend: Backend, max_bytes: int) -> None:
-        self.backend, self.max_bytes = backend, max_bytes
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self.backend, self.settings = backend, settings
         self._pages: dict[str, ASGIApp] = {language: _notice(words, words["loading"]) for language, words in WORDS.items()}
         self._opened = contextlib.AsyncExitStack()
         self._opening: asyncio.Task[None] | None = None
@@ -71,13 +72,21 @@ class Page:
             while not self.backend.facts:
                 await asyncio.sleep(_LOOK)
             for language, words in WORDS.items():
-                app = _mounted(_blocks(words, self.backend, self.max_bytes), words, self.max_bytes)
+                app = _mounted(self._blocks(words), words, self.settings.max_body)
                 await self._opened.enter_async_context(app.router.lifespan_context(app))
                 self._pages[language] = Gate(app)
         except Exception as error:
             logging.getLogger(__name__).warning("there is no page: %s", error, exc_info=not isinstance(error, ImportError))
             for language, words in WORDS.items():
                 self._pages[language] = _notice(words, words["missing" if isinstance(error, ImportError) else "broken"], again=False)
+
+    def _blocks(self, words: page_views.Words) -> gradio.Blocks:
+        """The page of a run that sees, writes or reads."""
+        if self.backend.facts["sees"]:
+            return page_views.photo(words, self.backend, self.settings.max_body)
+        if self.backend.facts["writes"]:
+            return page_views.talk(words, self.backend, self.settings.max_tokens)
+        return page_views.read(words, self.backend)
 
 
 def _import_gradio() -> None:
@@ -97,13 +106,6 @@ def _mounted(blocks: gradio.Blocks, words: page_views.Words, max_bytes: int) -> 
         js=f"document.documentElement.lang = '{words['lang']}'", footer_links=[], run_history=False, ssr_mode=False, pwa=False,
         mcp_server=False, enable_monitoring=False, show_error=False, max_file_size=max_bytes,
     )  # fmt: skip
-
-
-def _blocks(words: page_views.Words, backend: Backend, max_bytes: int) -> gradio.Blocks:
-    """The page of a run that sees, writes or reads."""
-    if backend.facts["sees"]:
-        return page_views.photo(words, backend, max_bytes)
-    return page_views.talk(words, backend) if backend.facts["writes"] else page_views.read(words, backend)
 
 
 def _home(request: Request) -> Response:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _BARS = 5
-_TOKENS = 1024  # most of an answer that the page lets one ask for
 _ROLES = ("user", "assistant")
 _SAID = {  # an error's code -> what the page says
     "unreadable": "refused.unreadable", "too_many_pixels": "refused.pixels", "context_length_exceeded": "refused.long",
@@ -65,7 +64,7 @@ def photo(words: Words, backend: Backend, max_bytes: int) -> gradio.Blocks:
     return blocks
 
 
-def talk(words: Words, backend: Backend) -> gradio.Blocks:
+def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
     """A conversation, or for a model that only writes on, a text: as it is written, what steers it, and a button that stops it."""
     import gradio as gr
 
@@ -73,14 +72,14 @@ def talk(words: Words, backend: Backend) -> gradio.Blocks:
     going = gr.update(value="", submit_btn=False, stop_btn=words["talk.stop"])
     resting = gr.update(submit_btn=words["talk.send"], stop_btn=False)
 
-    async def answer(text: str, past: str, system: str, temperature: float, top_p: float, limit: float, seed: float) -> AsyncIterator[Any]:
+    async def answer(text: str, past: str, system: str, temperature: float, top_p: float, limit: float, seed: float | None) -> AsyncIterator[Any]:
         before = messages_of(past)
         if not text.strip():
             yield resting, gr.skip(), gr.skip()
             return
         asked = [*before, {"role": "user", "content": text}]
         given = [{"role": "system", "content": system}, *asked] if system.strip() else asked
-        steered: Any = {"how": {"temperature": temperature, "top_p": top_p}, "limit": int(limit), "seed": int(seed)}
+        steered: Any = {"how": {"temperature": temperature, "top_p": top_p}, "limit": int(limit), "seed": int(seed or 0)}
         made = ""
         yield going, asked, gr.skip()
         try:
@@ -109,7 +108,7 @@ def talk(words: Words, backend: Backend) -> gradio.Blocks:
         past = gr.Textbox("[]", visible="hidden")
         new = gr.Button(words["talk.new"], size="sm", elem_classes="ld-new")
         with gr.Accordion(words["talk.settings"], open=False):
-            steers = _steers(words, backend.facts)
+            steers = _steers(words, backend.facts, max_tokens)
         asked = box.submit(
             answer, [box, past, *steers], [box, said, past], concurrency_limit=None, show_progress="hidden", api_visibility="private"
         )
@@ -143,21 +142,21 @@ def read(words: Words, backend: Backend) -> gradio.Blocks:
     return blocks
 
 
-def _steers(words: Words, facts: Mapping[str, Any]) -> list[Any]:
+def _steers(words: Words, facts: Mapping[str, Any], max_tokens: int) -> list[Any]:
     """System text, temperature, top-p, length and seed."""
     import gradio as gr
 
     def told(key: str) -> dict[str, str]:
         return {"label": words[f"talk.{key}"], "info": words[f"talk.{key}.info"]}
 
-    most = min(facts["context"], _TOKENS)
+    most = min(facts["context"], max_tokens)
     system = gr.Textbox("", lines=2, visible=facts["system"], **told("system"))
     with gr.Row():
         temperature = gr.Slider(0.0, 2.0, 0.7, step=0.05, **told("temperature"))
         top_p = gr.Slider(0.05, 1.0, 0.95, step=0.05, **told("top_p"))
     with gr.Row():
         limit = gr.Slider(1, most, min(256, most), step=1, **told("limit"))
-        seed = gr.Number(0, precision=0, minimum=0, **told("seed"))
+        seed = gr.Number(0, precision=0, minimum=0, maximum=2**31, **told("seed"))
     return [system, temperature, top_p, limit, seed]
 
 

@@ -136,7 +136,7 @@ async def predict(request: Request) -> Any:
 
 def create_app(settings: Settings, backend: Backend) -> FastAPI:
     """The application, to be wrapped in Limits; the backend and the page begin and end with it."""
-    page = Page(backend, settings.max_body)
+    page = Page(backend, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
