@@ -63,7 +63,7 @@ def plain(body: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     data: Any = event.get("data") if isinstance(event, dict) else None
-    return isinstance(data, list) and all(value is None or isinstance(value, str | int | float) and value == value for value in data)
+    return isinstance(data, list) and all(value is None or (isinstance(value, str | int | float) and value == value) for value in data)
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -72,7 +72,9 @@ def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
     going = gr.update(value="", submit_btn=False, stop_btn=words["talk.stop"])
     resting = gr.update(submit_btn=words["talk.send"], stop_btn=False)
 
-    async def answer(text: str, past: str, system: str, temperature: float, top_p: float, limit: float, seed: float | None) -> AsyncIterator[Any]:
+    async def answer(
+        text: str, past: str, system: str, temperature: float, top_p: float, limit: float, seed: float | None
+    ) -> AsyncIterator[Any]:
         before = messages_of(past)
         if not text.strip():
             yield resting, gr.skip(), gr.skip()
