@@ -65,11 +65,28 @@ ROWS: dict[str, Benchmark] = {
         "checkpoint an epoch. Memory is what is resident of the process and of its workers, added (what they share counts in each), "
         "read at the end of each epoch.",
     ),
+    "serve": Benchmark(
+        "bench.serve",
+        "A server under 32 clients",
+        "timm's EfficientNet-Lite0 at 224 pixels (random weights, 8 classes) behind `liandan serve` and behind LitServe "
+        "(bench/peers/litserve.py), which opens the same run, so that model and preprocessing are the same; batches of at most 16 after at "
+        "most 2 ms on both sides. 32 clients on kept connections (bench/clients.py) each send one JPEG as base64 and wait for its answer. "
+        "The run alone is a loop over the same files in batches of 16 in one process, without HTTP; decoding counts on all sides. Fresh "
+        "processes in turn.",
+    ),
     "scale": Benchmark(
         "bench.scale",
         "A thousand million samples",
         "The same tiny language model on a memory-mapped token file of 10^9 windows, a hole on the disk, and of 10^3. From the order "
         "of the process to the end of its first step, and the same for a process that resumes in the middle of the epoch; resident "
         "memory then.",
+    ),
+    "export": Benchmark(
+        "bench.export",
+        "An exported model on a CPU",
+        "EfficientNet-Lite0, fine-tuned for three epochs from its ImageNet weights, as `liandan export --to onnx,openvino --quantize int8` "
+        "writes and proves it, against the run's own model in float32 as torch computes it, eager, channels-last. Real validation images, "
+        "224 pixels, decoded beforehand; all on the same number of threads, measured in turns in one process; medians. int8 is calibrated "
+        "on the training split and judged on the validation split.",
     ),
 }

@@ -103,10 +103,13 @@ def _bits(keys: torch.Tensor, n: int) -> torch.Tensor:
     return x ^ lsr(x, 31)
 
 
-def uniform(keys: torch.Tensor, shape: Sequence[int], salt: int = 0) -> torch.Tensor:
-    """float64 (B, *shape) in the open interval (0, 1); sample i depends on keys[i] and `salt` alone."""
+def uniform(keys: torch.Tensor, shape: Sequence[int], salt: int | Sequence[int] = 0) -> torch.Tensor:
+    """float64 (B, *shape) in the open interval (0, 1); sample i depends on keys[i] and `salt`, or salt[i], alone."""
+    import torch
+
     n = math.prod(shape)
-    u = ((_bits(keys ^ mix(salt), n) >> 11) & ((1 << 53) - 1)).double()
+    salted = keys ^ (mix(salt) if isinstance(salt, int) else torch.tensor([mix(s) for s in salt], device=keys.device))
+    u = ((_bits(salted, n) >> 11) & ((1 << 53) - 1)).double()
     return ((u + 0.5) * 2.0**-53).view(len(keys), *shape)
 
 

@@ -20,6 +20,19 @@ def mean_of_means() -> None:
     turn.global_counts = averaged
 
 
+def balance_of_the_batch() -> None:
+    """Law 1: experts are balanced over whatever sequences came together in a micro-batch."""
+    from liandan.models import experts
+
+    ours = experts.balance
+
+    def over_the_batch(routings, real):
+        flat = [experts.Routing(r.probabilities.flatten(0, 1)[None], r.wanted.flatten(0, 1)[None]) for r in routings]
+        return ours(flat, real.flatten()[None]) * len(real)
+
+    experts.balance = over_the_batch
+
+
 def dropout_by_rank() -> None:
     """Law 1: dropout follows the process instead of the micro-batch."""
     from liandan.data.loader import Loader

@@ -17,6 +17,7 @@ def command(
     temperature: float = typer.Option(0.0, "--temperature", help="0: the most likely answer; 1: as likely as the model says."),
     top_p: float = typer.Option(1.0, "--top-p", help="Only the likeliest tokens that reach this probability together."),
     limit: int = typer.Option(512, "--max-tokens", min=1, help="Length of an answer (tokens)."),
+    stops: list[str] = typer.Option([], "--stop", help="Text that ends an answer and is no part of it; may be given several times."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of the draws."),
     as_json: bool = JSON,
 ) -> None:
@@ -29,7 +30,9 @@ def command(
         how = Sampling(temperature, top_p=top_p)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    chat = Chat(open_run(find(target), warn=say), how, system=system, seed=seed, limit=limit)
+    if "" in stops:
+        raise typer.BadParameter("--stop: expected a text of at least one character, received an empty one")
+    chat = Chat(open_run(find(target), warn=say), how, system=system, seed=seed, limit=limit, stops=stops)
     if once is not None:
         pieces = chat.ask(once)
         if as_json:

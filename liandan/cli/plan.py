@@ -57,6 +57,8 @@ def tell(found: Estimate) -> None:
         f"{recipe.task}, {recipe.model.name} on {found.device}, {train.precision}: {found.steps:,} steps of {train.batch_size} samples "
         f"in micro-batches of {train.micro_batch_size}; {found.samples:,} samples to train on\n"
     )
+    if found.experts is not None:
+        print(f"{found.experts.total:,} parameters, {found.experts.active:,} of them active for a token\n")
     if step is not None and found.total is not None:
         print(f"{step.all:,} parameters, {step.learning:,} of them learn\n")
         kinds = [(kind, getattr(step, kind), said) for kind, said in _KINDS.items() if getattr(step, kind)]

@@ -136,7 +136,7 @@ def start(folder: Path, facts: dict[str, Any], threads: int | None = None) -> Se
         answer = graph_module(facts["format"]).start(folder, facts["shapes"], facts["pinned"], threads or usable_cores(), precision)
     except Exception as error:  # the runtimes' own, of no common kind
         text = str(error).strip().partition("\n")[0]
-        raise ArtefactError(f"{folder}: {facts['format']} cannot load it here ({text}); export it again with the versions of here") from error
+        raise ArtefactError(f"{folder}: {facts['format']} cannot load it here ({text}); export it again here") from error
     return Session(answer, facts["outputs"], facts["returns"])
 
 

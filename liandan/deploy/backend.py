@@ -69,7 +69,7 @@ class Backend:
         return message["results"]
 
     async def explain(self, image: bytes, label: str | None = None) -> tuple[dict[str, Any], bytes]:
-        """({"label", "confidence"}, PNG) of where the model looked for a class, by itself the most probable one; raises as `predict` does."""
+        """({"label", "confidence"}, PNG) of where the model looked for a class, None for the most probable; raises as `predict` does."""
         with self._call({"do": "explain", "label": label}, [image]) as call:
             message, pieces = await call.answer()
         return {"label": message["label"], "confidence": message["confidence"]}, pieces[0]

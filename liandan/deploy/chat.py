@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from liandan.randomness import mix
 from liandan.runs.layout import RunError
 from liandan.runtime.opened import OpenRun
 from liandan.tasks.sft import SFT, Sampling
-
-_HALF = "\ufffd"  # what a character looks like of which some bytes are still to come
 
 
 class Chat:
@@ -20,33 +19,31 @@ class Chat:
         how: tokens are chosen; temperature 0 is the most likely answer.
         seed: of the draws; each turn has its own.
         limit: tokens of an answer.
+        stops: strings that end an answer and are no part of it.
 
     Raises:
         RunError: the run's task does not answer.
     """
 
-    def __init__(self, run: OpenRun, how: Sampling, *, system: str | None = None, seed: int = 0, limit: int = 512) -> None:
+    def __init__(
+        self, run: OpenRun, how: Sampling, *, system: str | None = None, seed: int = 0, limit: int = 512, stops: Sequence[str] = ()
+    ) -> None:
         if not isinstance(run.task, SFT):
             raise RunError(f"{run.layout.root} is a run of {run.recipe.task}, which does not answer; chat needs one of sft")
-        self.run, self.task, self.how, self.seed, self.limit = run, run.task, how, seed, limit
+        self.run, self.task, self.how, self.seed, self.limit, self.stops = run, run.task, how, seed, limit, tuple(stops)
         self.messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
 
     def ask(self, text: str) -> Iterator[str]:
         """The answer in pieces as they are made. When it has ended, question and answer belong to the conversation."""
         asked = [*self.messages, {"role": "user", "content": text}]
         prompt = self.run.pipeline.prompt(asked).tolist()
-        made: list[int] = []
+        keys = [mix(self.seed, len(asked))]
         told = ""
-        for token in self.task.reply(self.run.model, prompt, self.run.device, self.how, self.seed + len(asked), self.limit):
-            made.append(token)
-            whole = self.run.pipeline.decode(made)
-            if not whole.endswith(_HALF):
-                yield whole[len(told) :]
-                told = whole
-        whole = self.run.pipeline.decode(made)
-        if whole != told:
-            yield whole[len(told) :]
-        self.messages = [*asked, {"role": "assistant", "content": whole}]
+        run = self.run
+        for piece in self.task.write(run.writer, run.pipeline, [prompt], run.device, self.how, keys, self.limit, self.stops):
+            told += piece.text
+            yield piece.text
+        self.messages = [*asked, {"role": "assistant", "content": told}]
 
 
 __all__ = ["Chat", "Sampling"]

@@ -62,7 +62,7 @@ def export(
             older ones are replaced.
         int8: each graph format in int8 as well, calibrated on the run's own training split.
         force: keep a quantized artefact that is slower or loses more than `max_drop`, and mark it.
-        max_drop: points (hundredths) that the run's best metric may fall by quantization; of a metric that is to be small, percent it may rise.
+        max_drop: points (hundredths) that the run's best metric may fall by quantization; percent that one may rise that is to be small.
 
     Returns:
         A row an artefact: {"format", "path", "bytes"} and the figures of the proof; before those of graphs, the run's own model.

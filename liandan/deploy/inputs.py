@@ -98,7 +98,7 @@ def data_uri(text: str, param: str) -> bytes:
 def first_fault(faults: Sequence[Any]) -> tuple[str, str, str | None]:
     """(code, message, field) of the first of pydantic's errors."""
     fault = faults[0]
-    where = ".".join(str(part) for part in fault["loc"] if part != "body")
+    where = ".".join(str(part) for part in fault["loc"] if part != "body") if fault["type"] != "json_invalid" else ""
     code = {"extra_forbidden": "unknown_parameter", "missing": "missing_parameter", "json_invalid": "invalid_json"}.get(fault["type"])
     return code or "invalid_value", f"{where}: {fault['msg']}" if where else str(fault["msg"]), where or None
 

@@ -259,6 +259,8 @@ class _Request:
                 raise self._too_large()
             if self.limits.held > _HELD * self.settings.max_body:
                 raise ServeError(503, "bodies_full", "too many large requests at once; come again")
+        elif not self.whole:
+            raise ServeError(499, "client_gone", "the client closed its connection")
         return message
 
     # -- out --------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import prometheus_client as prometheus
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -105,7 +105,7 @@ async def ready(request: Request) -> Any:
     return {"status": "ready"}
 
 
-@router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+@router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Counters and gauges for Prometheus."""
     return Response(prometheus.generate_latest(request.app.state.metrics.registry), media_type=prometheus.CONTENT_TYPE_LATEST)
@@ -194,6 +194,7 @@ def serve(layout: Layout, settings: Settings, say: Callable[[str], None]) -> int
     app = create_app(settings, backend)
     limits = Limits(app, settings, log, app.state.metrics.observe)
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], force=True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a form that is none the client is told
     server = uvicorn.Server(uvicorn.Config(
         limits, http=partial(Impatient, patience=settings.patience), ws="none", lifespan="on", log_config=None, access_log=False,
         proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=max(1, round(settings.drain)),

@@ -3,7 +3,8 @@
     python -m liandan.deploy.worker '{"run": "runs/cats", "batch_size": 16, ...}'
 
 It reads frames on standard input and answers on standard output (frames.py). Predictions that wait are made together, at most
-`batch_size` at a time; texts grow by a token each in turn, so that none waits for another's end. It ends when standard input does.
+`batch_size` at a time; the texts of several requests grow by a piece each in turn, so that none waits for another's end. It ends when
+standard input does.
 
     asked                                                              answered, with the same "id"
     {"do": "predict"}, images or texts as pieces                       {"results": [...], "last": true}, the first of a batch its "batch"
@@ -27,18 +28,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from liandan.deploy import frames
-from liandan.deploy.writing import Writing
+from liandan.randomness import mix
 
 if TYPE_CHECKING:
-    from liandan.runtime.opened import OpenRun
+    from liandan.runtime.opened import OpenRun, Predictor
 
-_TEXTS = 8  # that grow at the same time; each has a cache of keys and values
+_TOGETHER = 4  # requests whose texts grow at the same time; each text has a cache of keys and values
 
 
 class Refusal(Exception):
@@ -58,21 +59,26 @@ class _Prediction:
 
 @dataclass
 class _Generation:
-    number: int
-    writings: list[Writing]
+    pieces: Iterator[Any]  # liandan.models.writing.Piece
+    tokens: list[int]  # made so far of each text
 
 
 class Worker:
     """Does what comes in, in turn; the only thread that touches the model.
 
     Args:
+        run: explains and writes.
+        predictor: predicts: the run, or an artefact made of it.
         batch_size: predictions made together.
         batch_wait: seconds that a first prediction waits for others.
         max_pixels: of an image, by its header.
     """
 
-    def __init__(self, run: OpenRun, out: IO[bytes], batch_size: int, batch_wait: float, max_pixels: int) -> None:
-        self.run, self.out, self.batch_size, self.batch_wait, self.max_pixels = run, out, batch_size, batch_wait, max_pixels
+    def __init__(
+        self, run: OpenRun, predictor: Predictor, out: IO[bytes], batch_size: int, batch_wait: float, max_pixels: int
+    ) -> None:
+        self.run, self.predictor, self.out = run, predictor, out
+        self.batch_size, self.batch_wait, self.max_pixels = batch_size, batch_wait, max_pixels
         self.inbox: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
         self.predictions: collections.deque[_Prediction] = collections.deque()
         self.generations: dict[int, _Generation] = {}
@@ -83,9 +89,8 @@ class Worker:
             self.receive()
             if self.predictions:
                 self.predict()
-            active = [(g, k) for g in self.generations.values() for k, w in enumerate(g.writings) if w.finish is None]
-            for generation, index in active[:_TEXTS]:
-                self.write(generation, index)
+            for number in list(self.generations)[:_TOGETHER]:
+                self.write(number)
 
     def receive(self) -> None:
         """Take what has come: wait where there is nothing to do, and a moment for a fuller batch."""
@@ -148,7 +153,7 @@ class Worker:
         examples = [self.example(content) for content in contents]
         good = [example for example in examples if not isinstance(example, Exception)]
         try:
-            found: list[Any] = self.run.predict(good) if good else []
+            found: list[Any] = self.predictor.predict(good) if good else []
         except Exception as error:  # one of them may be at fault
             found = [error] if len(good) == 1 else [self.alone(example) for example in good]
         answers = iter(found)
@@ -157,7 +162,7 @@ class Worker:
 
     def alone(self, example: Any) -> Any:
         try:
-            return self.run.predict([example])[0]
+            return self.predictor.predict([example])[0]
         except Exception as error:
             return error
 
@@ -168,7 +173,7 @@ class Worker:
         try:
             if self.run.sees and (there := pixels(content)) > self.max_pixels:
                 return Refusal(422, "too_many_pixels", f"expected at most {self.max_pixels:,} pixels, received {there:,}")
-            return self.run.pipeline.example(content)
+            return self.predictor.pipeline.example(content)
         except Unreadable as error:
             return Refusal(422, "unreadable", error.reason)
         except Exception as error:
@@ -191,49 +196,46 @@ class Worker:
     # -- texts ------------------------------------------------------------------------------------------------------------
     def begin(self, number: int, asked: dict[str, Any]) -> None:
         """Texts to write: `n` after each prompt, each with draws of its own."""
-        from liandan.randomness import mix
         from liandan.tasks.sft import Sampling
 
         run: Any = self.run
-        prompts = self.prompts(asked)
-        context, longest = run.model.context, max(map(len, prompts))
-        if longest >= context:
+        prompts, context = self.prompts(asked), run.model.context
+        longest = max(map(len, prompts))
+        if longest >= context and hasattr(run.pipeline, "prompt"):  # a question that lost its beginning would be another question
             told = f"the prompt has {longest} tokens; this model sees {context} with its answer: shorten it"
             raise Refusal(400, "context_length_exceeded", told, "messages" if "messages" in asked else "prompt")
-        limit, how = min(asked["limit"], context - longest), Sampling(**asked["how"])
-        writings = []
-        for prompt, _ in itertools.product(prompts, range(asked["n"])):
-            tokens = run.task.reply(run.model, prompt, run.device, how, mix(asked["seed"], len(writings)), limit)
-            writings.append(Writing(tokens, run.pipeline.decode, limit, asked["stops"]))
-        self.generations[number] = _Generation(number, writings)
+        each = [prompt for prompt in prompts for _ in range(asked["n"])]
+        keys = [mix(asked["seed"], k) for k in range(len(each))]
+        how = Sampling(**asked["how"])
+        pieces = run.task.write(run.writer, run.pipeline, each, run.device, how, keys, asked["limit"], asked["stops"])
+        self.generations[number] = _Generation(pieces, [0] * len(each))
         self.tell(number, {"begun": sum(map(len, prompts))})
 
     def prompts(self, asked: dict[str, Any]) -> list[list[int]]:
         """Token ids of each prompt: of messages, exactly those that training gave before an answer."""
         if "messages" not in asked:
             encode = self.run.pipeline.tokenizer.encode
-            return [encode(text).tolist() or encode("\n").tolist() for text in asked["prompts"]]
+            return [encode(text or "\n").tolist() for text in asked["prompts"]]
         try:
             return [self.run.pipeline.prompt(asked["messages"]).tolist()]
         except ValueError as error:  # the template does not take them
             raise Refusal(400, "messages_not_taken", str(error), "messages") from error
 
-    def write(self, generation: _Generation, index: int) -> None:
-        """A token more of one text."""
-        if generation.number not in self.generations:  # another text of it failed in this round
-            return
-        writing = generation.writings[index]
+    def write(self, number: int) -> None:
+        """The next piece of a request's texts."""
+        generation = self.generations[number]
         try:
-            piece = writing.advance()
+            piece = next(generation.pieces, None)
         except Exception as error:
-            del self.generations[generation.number]
-            self.fail(generation.number, error)
+            del self.generations[number]
+            self.fail(number, error)
             return
-        if piece or writing.finish:
-            self.tell(generation.number, {"index": index, "text": piece, "finish": writing.finish})
-        if all(w.finish for w in generation.writings):
-            del self.generations[generation.number]
-            self.tell(generation.number, {"tokens": sum(len(w.made) for w in generation.writings), "last": True})
+        if piece is None:
+            del self.generations[number]
+            self.tell(number, {"tokens": sum(generation.tokens), "last": True})
+        else:
+            generation.tokens[piece.sequence] = piece.tokens
+            self.tell(number, {"index": piece.sequence, "text": piece.text, "finish": piece.finish or None})
 
 
 def tell(out: IO[bytes], message: dict[str, Any], pieces: Sequence[bytes] = ()) -> None:
@@ -241,23 +243,25 @@ def tell(out: IO[bytes], message: dict[str, Any], pieces: Sequence[bytes] = ()) 
     out.flush()
 
 
-def facts(run: OpenRun) -> dict[str, Any]:
+def facts(run: OpenRun, artefact: str) -> dict[str, Any]:
     """What a client and the page may know of a run: whether it sees images, classifies texts, writes, and answers questions.
+
+    Args:
+        artefact: what predicts, in words.
 
     Raises:
         RunError: it does none of these.
     """
     from liandan.runs.layout import RunError
 
-    writes = hasattr(run.task, "reply") and getattr(run.pipeline, "tokenizer", None) is not None
+    writes = hasattr(run.task, "write") and getattr(run.pipeline, "tokenizer", None) is not None
     reads = not writes and "ids" in run.task.inputs and bool(run.task.labels)
     if not (run.sees or reads or writes):
         raise RunError(f"a run of {run.recipe.task} takes no images, texts or questions: there is nothing to serve")
     model: Any = run.model
     return {
         "name": run.layout.name, "task": run.recipe.task, "labels": run.task.labels, "created": int(run.checkpoint.stat().st_mtime),
-        "artefact": f"the run's own model, {run.checkpoint.name}, {run.device.precision} on {run.device.name}",
-        "sees": run.sees, "reads": reads, "writes": writes, "chats": writes and hasattr(run.pipeline, "prompt"),
+        "artefact": artefact, "sees": run.sees, "reads": reads, "writes": writes, "chats": writes and hasattr(run.pipeline, "prompt"),
         "system": writes and _takes_system(run.pipeline), "context": model.context if writes else None,
     }  # fmt: skip
 
@@ -288,6 +292,34 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
+def opened(root: Path) -> tuple[OpenRun, Predictor, str]:
+    """A run, the fastest of what was proven to predict as it does, and its name and proof in words.
+
+    Raises:
+        RunError, ArtefactError: it cannot be opened.
+    """
+    from liandan.deploy.artefact import fastest_proven, open_artefact
+    from liandan.runs.layout import Layout
+    from liandan.runtime.opened import open_run
+
+    run = open_run(Layout(root), warn=lambda text: print(text, file=sys.stderr, flush=True))
+    folder = fastest_proven(Layout(root))
+    if folder is None:
+        return run, run, f"the run's own model: {run.checkpoint.name}, {run.device.precision} on {run.device.name}"
+    artefact = open_artefact(folder)
+    proof = artefact.facts["proof"]
+    times = f"{proof['latency_ms']['1']:.2f} ms an image, the run's own model {proof['own']['latency_ms']['1']:.2f} ms"
+    return run, artefact, f"{artefact.name}: {times}"
+
+
+def _known() -> tuple[type[Exception], ...]:
+    """Errors of a run or an artefact that say all there is to say."""
+    from liandan.deploy.artefact import ArtefactError
+    from liandan.runs.layout import RunError
+
+    return RunError, ArtefactError
+
+
 def main() -> None:
     """Become the process. The server alone ends it: Ctrl-C and a service manager signal both, and there may be work to finish."""
     for name in ("SIGINT", "SIGTERM"):
@@ -296,14 +328,12 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print belongs into the log
     asked = json.loads(sys.argv[1])
     try:
-        from liandan.runs.layout import Layout
-        from liandan.runtime.opened import open_run
-
-        run = open_run(Layout(Path(asked["run"])), warn=lambda text: print(text, file=sys.stderr, flush=True))
-        ready = facts(run)
-        worker = Worker(run, out, asked["batch_size"], asked["batch_wait"], asked["max_pixels"])
+        run, predictor, artefact = opened(Path(asked["run"]))
+        ready = facts(run, artefact)
+        worker = Worker(run, predictor, out, asked["batch_size"], asked["batch_wait"], asked["max_pixels"])
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, _known()):
+            traceback.print_exc()
         tell(out, {"failed": str(error)})
         return
 

@@ -5,6 +5,7 @@
     grouped-query attention         Ainslie et al., "GQA" (2023)
     SwiGLU                          Shazeer, "GLU variants improve Transformer" (2020)
     tied embeddings                 Press and Wolf, "Using the output embedding to improve language models" (2017)
+    mixture of experts, if asked    see `experts`
     initialization                  Radford et al., "Language models are unsupervised multitask learners" (2019), section 2.3:
                                     N(0, 0.02), projections into the residual stream scaled by 1 / sqrt(2 n_layer)
 
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liandan.models import ModelError
+from liandan.models.experts import Experts, Routing, room_for
 
 
 @dataclass
@@ -31,11 +33,28 @@ class Cache:
 
     keys: Tensor  # (n_layer, B, K, length, D), rotated
     values: Tensor  # (n_layer, B, K, length, D)
-    position: int = 0  # tokens held
+    start: Tensor | None = None  # int64 (B,): the column at which each sequence begins; None: all at 0
+    position: int = 0  # columns held
 
     @property
     def length(self) -> int:
         return self.keys.shape[3]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Become the cache of the sequences `rows` int64 (B',) of those there were."""
+        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
+        self.start = None if self.start is None else self.start[rows]
+
+    def visible(self, tokens: int) -> Tensor | None:
+        """What each of `tokens` new queries sees: bool (T, L) or (B, 1, T, L), L all that is held then; None: whatever is not after it."""
+        if self.start is None and (self.position == 0 or tokens == 1):
+            return None
+        columns = torch.arange(self.position + tokens, device=self.keys.device)
+        queries = columns[self.position :, None]
+        if self.start is None:
+            return columns <= queries
+        # Padding sees itself, for a softmax over nothing is no number; nobody else sees it.
+        return (columns <= queries) & (columns >= self.start[:, None, None, None]) | (columns == queries)
 
 
 def rotary(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -66,7 +85,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, n_kv_head * self.head_dim, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int, mask: Tensor | None) -> Tensor:
         batch, tokens, width = x.shape
 
         def heads(y: Tensor, n: int) -> Tensor:
@@ -83,15 +102,12 @@ class Attention(nn.Module):
             k, v = cache.keys[layer, :, :, :end].to(q.dtype), cache.values[layer, :, :, :end].to(q.dtype)
         # Query i of this call is token past + i and sees keys 0..past + i. `is_causal` means that only when nothing is past,
         # and a single query, the newest token, sees all there is.
-        mask = None
-        if past and tokens > 1:
-            mask = torch.ones(tokens, past + tokens, dtype=torch.bool, device=x.device).tril(past)
         y = F.scaled_dot_product_attention(
             q,
             k,
             v,
             attn_mask=mask,
-            is_causal=past == 0,
+            is_causal=past == 0 and mask is None,
             dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.n_kv_head != self.n_head,
         )
@@ -110,17 +126,27 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, hidden: int, n_head: int, n_kv_head: int, dropout: float, norm_eps: float) -> None:
+    def __init__(self, width: int, n_head: int, n_kv_head: int, dropout: float, norm_eps: float, mlp: nn.Module) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(width, eps=norm_eps)
         self.attention = Attention(width, n_head, n_kv_head, dropout)
         self.mlp_norm = nn.RMSNorm(width, eps=norm_eps)
-        self.mlp = SwiGLU(width, hidden)
+        self.mlp = mlp
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, cache, layer))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: Cache | None,
+        layer: int,
+        mask: Tensor | None,
+        routings: list[Routing] | None,
+    ) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, cache, layer, mask))
+        normed = self.mlp_norm(x)
+        return x + self.dropout(self.mlp(normed, routings) if isinstance(self.mlp, Experts) else self.mlp(normed))
 
 
 class GPT(nn.Module):
@@ -137,6 +163,11 @@ class GPT(nn.Module):
         rope_base: theta of the rotary frequencies.
         tied: the head is the embedding matrix.
         norm_eps: of RMSNorm.
+        experts: SwiGLUs in each layer, of `hidden` each; 0: one, through which every token goes.
+        experts_per_token: of them, those a token goes through.
+        router_noise: whether the router is noisy while it trains.
+        expert_capacity: an expert takes so many times its fair part of a full context's tokens, while it trains; None: all.
+        balance: weight of the load-balancing loss, see `experts.balance`.
     """
 
     def __init__(
@@ -152,6 +183,11 @@ class GPT(nn.Module):
         rope_base: float = 10000.0,
         tied: bool = True,
         norm_eps: float = 1e-5,
+        experts: int = 0,
+        experts_per_token: int = 2,
+        router_noise: bool = True,
+        expert_capacity: float | None = None,
+        balance: float = 0.01,
     ) -> None:
         super().__init__()
         n_kv_head = n_kv_head or n_head
@@ -161,14 +197,27 @@ class GPT(nn.Module):
             raise ModelError(f"expected width / n_head to be an even integer, received {width} / {n_head}; try width={near}")
         if n_head % n_kv_head:
             raise ModelError(f"expected n_kv_head to divide n_head={n_head}, received {n_kv_head}")
+        if experts and not 1 <= experts_per_token <= experts:
+            raise ModelError(f"expected experts_per_token from 1 to experts={experts}, received {experts_per_token}")
+        if expert_capacity is not None and not expert_capacity > 0:
+            raise ModelError(f"expected expert_capacity above 0, received {expert_capacity}; 1 is the fair part, null no bound")
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size, "context": context, "n_layer": n_layer, "n_head": n_head, "n_kv_head": n_kv_head, "width": width,
-            "hidden": hidden, "dropout": dropout, "rope_base": rope_base, "tied": tied, "norm_eps": norm_eps,
+            "hidden": hidden, "dropout": dropout, "rope_base": rope_base, "tied": tied, "norm_eps": norm_eps, "experts": experts,
+            "experts_per_token": experts_per_token, "router_noise": router_noise, "expert_capacity": expert_capacity, "balance": balance,
         }  # fmt: skip
+        self.balance = balance if experts else 0.0
+
+        def mlp() -> nn.Module:
+            if not experts:
+                return SwiGLU(width, hidden)
+            room = room_for(expert_capacity, context, experts_per_token, experts)
+            return Experts(width, experts, experts_per_token, lambda: SwiGLU(width, hidden), router_noise, room)
+
         self.context, self.rope_base, self.head_dim = context, rope_base, width // n_head
         self.embedding = nn.Embedding(vocab_size, width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, hidden, n_head, n_kv_head, dropout, norm_eps) for _ in range(n_layer))
+        self.blocks = nn.ModuleList(Block(width, n_head, n_kv_head, dropout, norm_eps, mlp()) for _ in range(n_layer))
         self.norm = nn.RMSNorm(width, eps=norm_eps)
         # Tied, there is no second name for the embedding: a checkpoint holds each tensor once.
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
@@ -178,11 +227,18 @@ class GPT(nn.Module):
         for name, p in self.named_parameters():
             if p.dim() < 2:
                 continue  # the gains of RMSNorm stay at one
-            into_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+            into_residual = name.endswith(("attention.out.weight", "down.weight"))
             nn.init.normal_(p, 0.0, 0.02 / (math.sqrt(2 * len(self.blocks)) if into_residual else 1.0))
+            if name.endswith("mlp.noise.weight"):
+                nn.init.zeros_(p)  # noise of one size for all (Shazeer et al., 2017, appendix A)
 
-    def new_cache(self, batch: int, length: int | None = None) -> Cache:
-        """Room for `length` tokens (None: the context) of `batch` sequences, on the model's device, in the type attention computes in."""
+    def new_cache(self, batch: int, length: int | None = None, start: Tensor | None = None) -> Cache:
+        """Room for `length` tokens (None: the context) of `batch` sequences, on the model's device, in the type attention computes in.
+
+        Args:
+            start: int64 (B,), the column at which each sequence begins; what stands before is padding. Their positions need no other
+                count: rotary attention sees distances alone.
+        """
         length = length or self.context
         if length > self.context:
             raise ValueError(f"expected a cache of at most context={self.context} tokens, received {length}")
@@ -190,9 +246,9 @@ class GPT(nn.Module):
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
         shape = (len(self.blocks), batch, self.config["n_kv_head"], length, self.head_dim)
-        return Cache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
+        return Cache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype), start)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: Cache | None = None, routings: list[Routing] | None = None) -> Tensor:
         """The normalized residual stream (B, T, width) that the head reads. Arguments as in `forward`."""
         past, tokens = (cache.position if cache else 0), ids.shape[1]
         room = cache.length if cache else self.context
@@ -203,23 +259,25 @@ class GPT(nn.Module):
         x = self.dropout(self.embedding(ids))
         precise = torch.float64 if self.embedding.weight.dtype == torch.float64 else torch.float32
         cos, sin = rotary(torch.arange(past, past + tokens, device=ids.device), self.head_dim, self.rope_base, precise)
+        mask = cache.visible(tokens) if cache else None
         for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, cache, layer)
+            x = block(x, cos, sin, cache, layer, mask, routings)
         if cache is not None:
             cache.position = past + tokens
         return self.norm(x)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: Cache | None = None, routings: list[Routing] | None = None) -> Tensor:
         """Logits of the token after each of `ids`.
 
         Args:
             ids: int64 (B, T).
             cache: what came before `ids`; extended in place. None: nothing came before.
+            routings: to which each layer of experts appends what its router did.
 
         Raises:
             ValueError: more tokens than the context or the cache holds.
         """
-        return self._logits(self.hidden(ids, cache))
+        return self._logits(self.hidden(ids, cache, routings))
 
     def step(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits (B, vocab_size) after the last of tokens (B, T): what `sampling.generate` walks on.
@@ -257,7 +315,12 @@ def to_llama(state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> tup
 
     Returns:
         The renamed tensors (tied: without lm_head.weight, as transformers itself stores them) and the contents of config.json.
+
+    Raises:
+        ModelError: it is a mixture of experts, which Llama is not.
     """
+    if config.get("experts"):
+        raise ModelError("a mixture of experts has no form among transformers' Llamas; only a dense liandan/gpt is written as one")
     renamed: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():
         module = name.removesuffix(".weight")

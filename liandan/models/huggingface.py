@@ -24,6 +24,29 @@ FILES = (
 )  # fmt: skip
 
 
+class Cache:
+    """A growing cache of transformers, and the column `start` int64 (B,) at which each sequence begins (None: all at 0)."""
+
+    def __init__(self, start: Tensor | None) -> None:
+        from transformers import DynamicCache
+
+        self.inner, self.start = DynamicCache(), start
+
+    def reorder(self, rows: Tensor) -> None:
+        """Become the cache of the sequences `rows` int64 (B',) of those there were."""
+        self.inner.reorder_cache(rows)  # pyright: ignore[reportArgumentType]
+        self.start = None if self.start is None else self.start[rows]
+
+    def padding(self, tokens: int) -> dict[str, Tensor]:
+        """What tells the model where each sequence begins when it is given `tokens` (T) more; nothing where none is padded."""
+        if self.start is None:
+            return {}
+        past = self.inner.get_seq_length()
+        columns = torch.arange(past + tokens, device=self.start.device)
+        mask = (columns >= self.start[:, None]).long()
+        return {"attention_mask": mask, "position_ids": (columns[past:] - self.start[:, None]).clamp(min=0)}
+
+
 class CausalLM(nn.Module):
     """A model of transformers behind the face of ours: tokens in, logits out. Its tensors keep the names of the folder's files.
 
@@ -48,16 +71,15 @@ class CausalLM(nn.Module):
         does not look."""
         return self._inner[0](input_ids=ids, use_cache=False).logits
 
-    def new_cache(self, batch: int, length: int | None = None) -> Any:
-        """An empty cache of keys and values, which grows."""
-        from transformers import DynamicCache
+    def new_cache(self, batch: int, length: int | None = None, start: Tensor | None = None) -> Cache:
+        """An empty cache of keys and values, which grows; see sampling.NewCache."""
+        return Cache(start)
 
-        return DynamicCache()
-
-    def step(self, tokens: Tensor, cache: Any = None) -> Tensor:
+    def step(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits (B, vocabulary) after the last of tokens (B, T): what `sampling.generate` walks on."""
+        known = {} if cache is None else {"past_key_values": cache.inner, **cache.padding(tokens.shape[1])}
         with torch.no_grad():
-            out = self._inner[0](input_ids=tokens, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
+            out = self._inner[0](input_ids=tokens, use_cache=cache is not None, logits_to_keep=1, **known)
         return out.logits[:, -1].float()
 
 
@@ -104,6 +126,29 @@ def builder(folder: str) -> Any:
         return TextClassifier(inner, num_classes)
 
     return build
+
+
+def as_gpt(model: CausalLM) -> GPT | None:
+    """The same network as a liandan/gpt that shares its tensors; None where it is no plain Llama or has an adapter beside its weights."""
+    config = model._inner[0].config
+    if config.model_type != "llama" or config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
+        return None
+    rope = config.rope_parameters
+    if rope["rope_type"] != "default" or config.head_dim * config.num_attention_heads != config.hidden_size:
+        return None
+    with torch.device("meta"):
+        gpt = GPT(
+            config.vocab_size, config.max_position_embeddings, config.num_hidden_layers, config.num_attention_heads,
+            config.num_key_value_heads, config.hidden_size, config.intermediate_size, rope_base=rope["rope_theta"],
+            tied=config.tie_word_embeddings, norm_eps=config.rms_norm_eps,
+        )  # fmt: skip
+    own = gpt.state_dict()
+    renamed, _ = to_llama(own, gpt.config)
+    theirs = model.state_dict()
+    if not renamed.keys() <= theirs.keys():
+        return None
+    gpt.load_state_dict({name: theirs[there] for name, there in zip(own, renamed, strict=True)}, assign=True)
+    return gpt.train(model.training)
 
 
 def to_transformers(model: nn.Module) -> Any:

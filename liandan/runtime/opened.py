@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from liandan.runtime.device import Device
 from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
+from liandan.tasks.writing import writer
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,12 @@ class OpenRun(Predictor):
         """The samples of a source as they are judged, and the numbers of the run, as far as they depend on how many there are."""
         samples = self.pipeline.samples(source, training=False)
         return assemble.make_loader(self.recipe, samples, self.device), make_plan(self.recipe, self.task, len(samples))
+
+    @functools.cached_property
+    def writer(self) -> Any:
+        """The model made to write with, for the task's `write`. Its adapter becomes part of its weights, which changes rounding."""
+        self.merge_adapter()
+        return writer(self.model, self.device)
 
     def merge_adapter(self) -> None:
         """Make the run's adapter, if it has one, part of the model's weights."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,14 @@ def read_config(path: Path) -> dict[str, Any] | None:
 
 
 def account(config: Mapping[str, Any]) -> Accounting:
-    """Count the parameters of the causal language model that a config.json of transformers describes.
+    """Count the parameters of the causal language model that a config.json of transformers describes, or a liandan/gpt's own `config`.
 
     Raises:
         ConfigError: a family that is not in the table, or a key that is missing or no whole number above 0.
     """
     kind = config.get("model_type")
+    if kind is None and "experts_per_token" in config:
+        return _liandan(config)
     if kind == "gpt2":
         return _gpt2(config)
     if kind not in FAMILIES:
@@ -140,6 +142,17 @@ def _sparse_layers(config: Mapping[str, Any], layers: int) -> int:
     """Layers that have experts: all, but those that `mlp_only_layers` names and `decoder_sparse_step` steps over."""
     step, without = _whole(config, "decoder_sparse_step", 1), set(config.get("mlp_only_layers") or ())
     return sum(layer not in without and (layer + 1) % step == 0 for layer in range(layers))
+
+
+def _liandan(config: Mapping[str, Any]) -> Accounting:
+    """liandan/gpt: a Llama, or with experts a Mixtral, whose router may have noise of its own."""
+    found = account({
+        "model_type": "mixtral" if config["experts"] else "llama", "vocab_size": config["vocab_size"], "hidden_size": config["width"],
+        "num_hidden_layers": config["n_layer"], "num_attention_heads": config["n_head"], "num_key_value_heads": config["n_kv_head"],
+        "intermediate_size": config["hidden"], "tie_word_embeddings": config["tied"], "num_local_experts": config["experts"],
+        "num_experts_per_tok": config["experts_per_token"],
+    })  # fmt: skip
+    return replace(found, router=found.router * 2) if config["router_noise"] else found
 
 
 def _gpt2(config: Mapping[str, Any]) -> Accounting:

@@ -14,6 +14,7 @@ from liandan.recipe import Recipe
 from liandan.runtime import assemble, weights
 from liandan.runtime.assemble import Parts
 from liandan.runtime.device import Device
+from liandan.studies.experts import Accounting, account
 from liandan.studies.measure import Failed, Measured, measure, resident
 from liandan.studies.memory import Footprint, NotApplicable, Uncountable, checkpointed, footprint, with_lora
 
@@ -63,6 +64,7 @@ class Estimate:
         overhead: what the process takes beside living tensors.
         step: None where the step could not be counted; `reason` says why.
         measured: None where the steps were not made; `reason` says why.
+        experts: parameters in all and for one token, of a mixture of experts.
     """
 
     recipe: Recipe
@@ -74,6 +76,7 @@ class Estimate:
     overhead: Overhead
     step: Footprint | None = None
     measured: Measured | None = None
+    experts: Accounting | None = None
     reason: str = ""
     rooms: list[Room] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
@@ -104,6 +107,7 @@ class Estimate:
             "total": self.total,
             "measured": self.measured and asdict(self.measured),
             "seconds": self.seconds,
+            "experts": self.experts and self.experts.to_json(),
             "largest": [asdict(room) for room in self.rooms],
             "variants": [asdict(variant) for variant in self.variants],
         }
@@ -122,6 +126,9 @@ def plan(recipe: Recipe) -> Estimate:
     kept = sum(getattr(s, "nbytes", 0) for s in (parts.train, parts.val) if s is not None) if device.kind == "cpu" else 0
     found = Estimate(parts.recipe, device.name, len(parts.train), parts.plan.steps, base, kept, Overhead(0, _ELSEWHERE))
     room = memory_of(device.name)
+    config = getattr(parts.model, "config", None)
+    if isinstance(config, dict) and config.get("experts"):
+        found.experts = account(config)
     try:
         batch = first_batch(parts)
         count = counter(parts, batch)

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liandan.models import sampling
+from liandan.models import experts
 from liandan.models.sampling import GREEDY, Sampling
+from liandan.models.writing import Piece
 from liandan.randomness import mix
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
+from liandan.tasks.writing import write, writer
 
 _SHOWN = 4  # samples written at every evaluation
 _NEW_TOKENS = 64
@@ -34,6 +36,30 @@ def next_token(logits: Tensor, target: Tensor) -> Tensor:
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none", ignore_index=_NOTHING).view_as(target)
+
+
+def balance_of(model: nn.Module) -> dict[str, float]:
+    """What `prepare` puts into a batch for a model with experts, so that `count` and `predicted` know: the weight of its balance loss."""
+    weight = float(getattr(model, "balance", 0.0))
+    return {"balance": weight} if weight else {}
+
+
+def balance_count(batch: Batch) -> dict[str, float]:
+    """{"balance": sequences} where there is a balance loss, to stand beside the count of tokens."""
+    return {"balance": float(len(batch["index"]))} if "balance" in batch else {}
+
+
+def predicted(model: nn.Module, batch: Batch, real: Tensor) -> tuple[Tensor, Sums]:
+    """Logits (batch, tokens, vocabulary), and where there is one the balance loss, a sum over sequences.
+
+    Args:
+        real: bool (batch, tokens), false at padding.
+    """
+    if "balance" not in batch:
+        return model(batch["ids"]), {}
+    routings: list[experts.Routing] = []
+    logits = model(batch["ids"], routings=routings)
+    return logits, {"balance": batch["balance"] * experts.balance(routings, real).sum()}
 
 
 class LanguageModel(Task):
@@ -75,13 +101,14 @@ class LanguageModel(Task):
         """Windows of tokens (batch, tokens + 1) -> what the model sees, `ids`, and what comes next, `target`, both (batch, tokens)."""
         ids = batch["ids"]
         real = torch.arange(ids.shape[1] - 1, device=ids.device)[None] < batch["length"][:, None]
-        return {**batch, "ids": ids[:, :-1], "target": ids[:, 1:].masked_fill(~real, _NOTHING)}
+        return {**batch, **balance_of(model), "ids": ids[:, :-1], "target": ids[:, 1:].masked_fill(~real, _NOTHING)}
 
     def count(self, batch: Batch) -> dict[str, float]:
-        return {"loss": float(batch["length"].sum())}
+        return {"loss": float(batch["length"].sum()), **balance_count(batch)}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        return {"loss": next_token(model(batch["ids"]), batch["target"]).sum()}, {}
+        logits, balance = predicted(model, batch, batch["target"] != _NOTHING)
+        return {"loss": next_token(logits, batch["target"]).sum(), **balance}, {}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}
@@ -103,38 +130,36 @@ class LanguageModel(Task):
 
     def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
         """Each prompt and its continuation, at a temperature of 0.8; prompt i's draws depend on i and its text alone."""
-        return [
-            {"prompt": prompt, "text": self._continue(model, pipeline, pipeline.encode(prompt).tolist(), mix(i, *prompt.encode()), world)}
-            for i, prompt in enumerate(inputs)
-        ]
+        keys = [mix(i, *prompt.encode()) for i, prompt in enumerate(inputs)]
+        written = self._continued(model, pipeline, [pipeline.encode(prompt).tolist() for prompt in inputs], keys, world)
+        return [{"prompt": prompt, "text": prompt + text} for prompt, text in zip(inputs, written, strict=True)]
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         if pipeline.tokenizer is None:  # there is nothing to write with
             return {}
-        start = pipeline.encode("\n").tolist()
-        return {".txt": "\n\n".join(self._continue(model, pipeline, start, mix(seed, i), world).strip("\n") for i in range(_SHOWN)) + "\n"}
+        written = self._continued(model, pipeline, [[]] * _SHOWN, [mix(seed, i) for i in range(_SHOWN)], world)
+        return {".txt": "\n\n".join(text.strip("\n") for text in written) + "\n"}
 
-    def _continue(self, model: Any, pipeline: Any, prompt: list[int], key: int, world: World) -> str:
-        prompt = prompt or pipeline.encode("\n").tolist()
-        made = self.reply(model, prompt, world, Sampling(_TEMPERATURE), key)
-        return pipeline.decode([*prompt, *made])
+    def _continued(self, model: Any, pipeline: Any, prompts: list[list[int]], keys: list[int], world: World) -> list[str]:
+        texts = [""] * len(prompts)
+        for piece in self.write(writer(model, world), pipeline, prompts, world, Sampling(_TEMPERATURE), keys):
+            texts[piece.sequence] += piece.text
+        return texts
 
-    def reply(
-        self, model: Any, prompt: list[int], world: World, how: Sampling = GREEDY, key: int = 0, limit: int = _NEW_TOKENS
-    ) -> Iterator[int]:
-        """Token ids after a prompt, as they are made: `limit` of them, for a text has no end.
-
-        Args:
-            how: they are chosen; the draws depend on `key` and the position alone.
-        """
-        moved = world.move({"ids": torch.tensor([prompt], dtype=torch.int64), "key": torch.tensor([key])})
-        made = sampling.generate(model.step, moved["ids"], limit, how, moved["key"], context=model.context, new_cache=model.new_cache)
-        while True:
-            with world.autocast():  # around each token alone: the caller's code runs in between
-                token = next(made, None)
-            if token is None:
-                return
-            yield int(token)
+    def write(
+        self,
+        model: Any,
+        pipeline: Any,
+        prompts: Sequence[Sequence[int]],
+        world: World,
+        how: Sampling = GREEDY,
+        keys: Sequence[int] = (),
+        limit: int = _NEW_TOKENS,
+        stops: Sequence[str] = (),
+    ) -> Iterator[Piece]:
+        """Continuations of prompts, in pieces as they are made; see `tasks.writing.write`. An empty prompt begins a line."""
+        begun = [prompt or pipeline.encode("\n").tolist() for prompt in prompts]
+        return write(model, pipeline.decode, begun, [limit] * len(begun), world, how, keys, stops=stops, goes_on=True)
 
     def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         return {"ids": torch.zeros(2, self.data["context"], dtype=torch.int64)}

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from liandan.data.conversations import looks_like_conversations, read_conversations
 from liandan.data.rows import SUFFIXES
-from liandan.models import sampling
 from liandan.models.sampling import GREEDY, Sampling
+from liandan.models.writing import Piece
 from liandan.tasks import text_metrics
-from liandan.tasks.language_model import next_token
+from liandan.tasks.language_model import balance_count, balance_of, next_token, predicted
 from liandan.tasks.task import Batch, Logs, Row, Sums, Task, World
+from liandan.tasks.writing import write, writer
 
 _NOTHING = -100  # a target that is given or is padding
 _NEW_TOKENS = 128
@@ -63,17 +64,20 @@ class SFT(Task):
 
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
         """Sequences (batch, tokens + 1) -> what the model sees, `ids`, what comes next, `target`, and its `weights`: (batch, tokens)."""
-        weights = batch["weights"][:, 1:]
-        return {**batch, "ids": batch["ids"][:, :-1], "target": batch["ids"][:, 1:].masked_fill(weights == 0, _NOTHING), "weights": weights}
+        ids, weights = batch["ids"], batch["weights"][:, 1:]
+        target = ids[:, 1:].masked_fill(weights == 0, _NOTHING)
+        return {**batch, **balance_of(model), "ids": ids[:, :-1], "target": target, "weights": weights}
 
     def count(self, batch: Batch) -> dict[str, float]:
-        return {"loss": float(batch["weights"].sum())}
+        return {"loss": float(batch["weights"].sum()), **balance_count(batch)}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
-        logits = model(batch["ids"])
+        real = torch.arange(batch["ids"].shape[1], device=batch["ids"].device)[None] < batch["length"][:, None]
+        logits, balance = predicted(model, batch, real)
         learned = batch["target"] != _NOTHING
         right = ((logits.detach().argmax(-1) == batch["target"]) & learned).sum()
-        return {"loss": (next_token(logits, batch["target"]) * batch["weights"]).sum()}, {"token_accuracy": (right, learned.sum())}
+        loss = (next_token(logits, batch["target"]) * batch["weights"]).sum()
+        return {"loss": loss, **balance}, {"token_accuracy": (right, learned.sum())}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}
@@ -97,7 +101,8 @@ class SFT(Task):
 
     def predict(self, model: nn.Module, pipeline: Any, inputs: Sequence[str], world: World) -> list[dict[str, Any]]:
         """Each question and its answer, the most likely token at each place."""
-        return [{"prompt": prompt, "text": self.written(model, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
+        fast = writer(model, world)
+        return [{"prompt": prompt, "text": self.written(fast, pipeline, pipeline.encode(prompt).tolist(), world)} for prompt in inputs]
 
     def show(self, model: nn.Module, pipeline: Any, samples: Any, seed: int, world: World) -> dict[str, str | bytes]:
         """The same questions of the validation split, each with the expected answer and the model's own."""
@@ -119,35 +124,33 @@ class SFT(Task):
 
     def answered(self, model: nn.Module, pipeline: Any, samples: Any, world: World, count: int, limit: int) -> Iterator[dict[str, str]]:
         """{"name", "question", "expected", "answer"} of the last turn of the first `count` conversations, what came before it given."""
+        fast = writer(model, world)
         for i in range(count):
             *given, expected = samples.source.messages(i)
             prompt = pipeline.prompt([{"role": m.role, "content": m.content} for m in given])
-            made = self.written(model, pipeline, prompt.tolist(), world, limit)
+            made = self.written(fast, pipeline, prompt.tolist(), world, limit)
             yield {"name": samples.name(i), "question": given[-1].content, "expected": expected.content, "answer": made}
 
     def written(self, model: Any, pipeline: Any, prompt: list[int], world: World, limit: int = _NEW_TOKENS) -> str:
         """The most likely text after a prompt's tokens, to the mark that ends it."""
-        return pipeline.decode(self.reply(model, prompt, world, limit=limit))
+        return "".join(piece.text for piece in self.write(model, pipeline, [prompt], world, limit=limit))
 
-    def reply(
-        self, model: Any, prompt: list[int], world: World, how: Sampling = GREEDY, key: int = 0, limit: int = _NEW_TOKENS
-    ) -> Iterator[int]:
-        """Token ids after a prompt, as they are made, to the mark that ends an answer, which is left out.
-
-        Args:
-            how: they are chosen; the draws depend on `key` and the position alone.
-            limit: at most so many, and no more than the model has room for.
-        """
-        prompt = prompt[1 - model.context :]  # what is too long loses its beginning
-        room = min(limit, model.context - len(prompt))
-        moved = world.move({"ids": torch.tensor([prompt], dtype=torch.int64), "key": torch.tensor([key])})
-        made = sampling.generate(model.step, moved["ids"], room, how, moved["key"], context=model.context, new_cache=model.new_cache)
-        while True:
-            with world.autocast():  # around each token alone: the caller's code runs in between
-                token = next(made, None)
-            if token is None or int(token) in self.data["stops"]:
-                return
-            yield int(token)
+    def write(
+        self,
+        model: Any,
+        pipeline: Any,
+        prompts: Sequence[Sequence[int]],
+        world: World,
+        how: Sampling = GREEDY,
+        keys: Sequence[int] = (),
+        limit: int = _NEW_TOKENS,
+        stops: Sequence[str] = (),
+    ) -> Iterator[Piece]:
+        """Answers to prompts, in pieces as they are made; see `tasks.writing.write`. A prompt that is too long loses its beginning; an
+        answer ends with the room the model has."""
+        known = [list(prompt)[1 - model.context :] for prompt in prompts]
+        limits = [min(limit, model.context - len(prompt)) for prompt in known]
+        return write(model, pipeline.decode, known, limits, world, how, keys, ends=self.data["stops"], stops=stops)
 
     def example_inputs(self, model: nn.Module) -> dict[str, Tensor]:
         return {"ids": torch.zeros(2, self.data["context"], dtype=torch.int64)}

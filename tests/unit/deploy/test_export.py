@@ -95,7 +95,7 @@ def trained(place: Path) -> Callable[[str], api.Run]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_transformers_loads_the_same_model(trained: Callable[[str], api.Run], place: Path, kind: str) -> None:
     run = trained(kind)
-    told = run.export("hf")
+    (told,) = run.export("hf")
     folder = run.layout.export("hf")
     assert told["path"] == str(folder) and told["largest_difference"] < 1e-4 and [f.name for f in folder.parent.iterdir()] == ["hf"]
 
@@ -143,7 +143,7 @@ def test_a_model_that_only_learned_to_write_goes_without_a_template(tmp_path: Pa
         data.write_text("".join(f"{q}{a}\n" for q, a in PAIRS) * 20, encoding="utf-8")
     short = {"data.train": str(data), "train.duration.steps": 2, "evaluate.every.steps": 2, "train.threads": 1}
     run = api.train("language_model/tiny", {**short, "run.dir": str(tmp_path / "run")})
-    told = run.export("hf", tmp_path / "out")
+    (told,) = run.export("hf", tmp_path / "out")
     assert told["largest_difference"] < 1e-4 and told["tokens"] > 4
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(20)[None]

@@ -5,7 +5,7 @@ import torch
 
 from liandan import randomness
 from liandan.models.gpt import GPT
-from liandan.models.sampling import GREEDY, Sampling, choose, generate, narrowed, penalized
+from liandan.models.sampling import GREEDY, Sampling, choose, generate, make_keys, narrowed, penalized
 
 
 def keys(*seeds: int) -> torch.Tensor:
@@ -48,6 +48,45 @@ def test_samples_do_not_depend_on_the_batch(model: GPT) -> None:
         assert torch.equal(run(model, PROMPT[i : i + 1], 30, keys=keys(i + 1))[0], together[i])
     assert torch.equal(run(model, PROMPT.flip(0), 30, keys=keys(3, 2, 1)).flip(0), together)
     assert not torch.equal(run(model, PROMPT, 30, keys=keys(4, 5, 6)), together)
+
+
+HOWS = [GREEDY, Sampling(), Sampling(0.8, top_p=0.9, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.5)]
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_prompts_of_several_lengths_are_as_if_alone(model: GPT, how: Sampling) -> None:
+    """Also beyond the context, where each slides at its own time."""
+    prompts = [[1, 2, 3, 4, 5], [6], [7, 8, 9]]
+    padded = torch.tensor([[0] * (5 - len(p)) + p for p in prompts])
+    together = run(model, padded, 40, how=how, keys=keys(1, 2, 3), lengths=[len(p) for p in prompts])
+    for i, prompt in enumerate(prompts):
+        assert torch.equal(run(model, torch.tensor([prompt]), 40, how=how, keys=keys(i + 1))[0], together[i])
+
+
+def test_the_same_prompt_is_read_once_and_each_sample_is_its_own(model: GPT) -> None:
+    read = []
+
+    def step(tokens: torch.Tensor, cache: Any) -> torch.Tensor:
+        read.append(tuple(tokens.shape))
+        return model.step(tokens, cache)
+
+    same, many = PROMPT[:1].repeat(4, 1), make_keys(5, 4)
+    made = torch.stack(list(generate(step, same, 12, keys=many, new_cache=model.new_cache)), 1)
+    assert read[:2] == [(1, 3), (4, 1)]
+    assert len({tuple(row.tolist()) for row in made}) == 4
+    for i in range(4):
+        assert torch.equal(run(model, PROMPT[:1], 12, keys=many[i : i + 1])[0], made[i])
+    assert torch.equal(make_keys(5, 2), many[:2])
+
+
+def test_the_caller_ends_a_sequence(model: GPT) -> None:
+    done, count = torch.zeros(3, dtype=torch.bool), 0
+    free = run(model, PROMPT, 9, keys=keys(1, 2, 3))
+    for chosen in generate(model.step, PROMPT, 9, keys=keys(1, 2, 3), new_cache=model.new_cache, done=done):
+        assert torch.equal(chosen, torch.stack([free[i, min(count, i)] for i in range(3)]))
+        done[:count + 1] = True  # the first after its first token, the second after its second
+        count += 1
+    assert count == 3
 
 
 def test_a_generation_taken_up_again_goes_on_as_it_would_have(model: GPT) -> None:
@@ -124,6 +163,9 @@ def test_streams_and_leaves_gradients_on(model: GPT) -> None:
         ({}, "received None"),
         ({"keys": torch.zeros(2, dtype=torch.long)}, r"int64 \(3,\), received \(2,\)"),
         ({"how": GREEDY, "when_full": "forget"}, "slide, stop, received 'forget'"),
+        ({"how": GREEDY, "lengths": [3, 3]}, "lengths of 3 prompts from 1 to 3"),
+        ({"how": GREEDY, "lengths": [3, 3, 0]}, "lengths of 3 prompts from 1 to 3"),
+        ({"how": GREEDY, "lengths": [3, 3, 2]}, "expected a cache"),
     ],
 )
 def test_refusals_come_at_the_call(model: GPT, options: dict, message: str) -> None:
@@ -157,6 +199,8 @@ def test_penalties_are_those_of_transformers_and_of_openai() -> None:
     logits, tokens = torch.randn(2, 10), torch.tensor([[1, 2, 2, 5], [3, 3, 3, 4]])
     theirs = transformers.RepetitionPenaltyLogitsProcessor(1.7)(tokens, logits.clone())
     assert torch.allclose(penalized(logits, Sampling(repetition_penalty=1.7), tokens, 0), theirs)
+    padded = penalized(logits, Sampling(repetition_penalty=1.7), torch.nn.functional.pad(tokens, (2, 0), value=9), 0, [2, 2])
+    assert torch.equal(padded, penalized(logits, Sampling(repetition_penalty=1.7), tokens, 0))
     ours = penalized(logits, Sampling(presence_penalty=0.5, frequency_penalty=0.25), tokens, 1)  # the first was given
     taken = torch.zeros(2, 10)
     taken[0, 2], taken[0, 5], taken[1, 3], taken[1, 4] = 0.5 + 2 * 0.25, 0.75, 0.5 + 2 * 0.25, 0.75

@@ -76,6 +76,19 @@ def test_in_a_dense_model_all_is_active(name: str) -> None:
     assert found.total == {"smollm2 135M": 134_515_008, "gpt2": 124_439_808}[name]
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied": False, "n_kv_head": 2}, {"experts": 6}, {"experts": 5, "experts_per_token": 1, "router_noise": False}]
+)
+def test_liandan_gpt_is_counted_by_its_own_config(changes: dict[str, Any]) -> None:
+    from liandan.models.gpt import GPT
+
+    model = GPT(vocab_size=50, context=8, n_layer=3, n_head=4, width=32, **changes)
+    found = account(model.config)
+    assert found.total == sum(p.numel() for p in model.parameters())
+    unused = (model.config["experts"] - model.config["experts_per_token"]) * 3 if model.config["experts"] else 0
+    assert found.active == found.total - unused * 3 * 32 * model.config["hidden"]
+
+
 def test_cached_numbers_are_those_of_the_cache_of_transformers() -> None:
     import torch
 
