@@ -110,7 +110,7 @@ def server(run: OpenRun, clients: Sequence[int], say: Callable[[str], None]) -> 
     Raises:
         BenchError: the server did not begin, or answered nobody.
     """
-    about = facts(run)
+    about = facts(run, "")
     unit = "token" if about["writes"] else "image" if about["sees"] else "text"
     request = _question(about) if about["writes"] else _photo() if about["sees"] else _text()
     rows = []

@@ -37,6 +37,7 @@ from liandan.deploy import frames
 from liandan.randomness import mix
 
 if TYPE_CHECKING:
+    from liandan.deploy.explain import Explainer
     from liandan.runtime.opened import OpenRun, Predictor
 
 _TOGETHER = 4  # requests whose texts grow at the same time; each text has a cache of keys and values
@@ -82,6 +83,7 @@ class Worker:
         self.inbox: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
         self.predictions: collections.deque[_Prediction] = collections.deque()
         self.generations: dict[int, _Generation] = {}
+        self.explainer: Explainer | None = None
 
     def work(self) -> None:
         """Never returns."""
@@ -188,7 +190,8 @@ class Worker:
         if isinstance(example, Exception):
             raise example
         try:
-            look = Explainer(self.run).look(example, label)
+            self.explainer = self.explainer or Explainer(self.run)
+            look = self.explainer.look(example, label)
         except RunError as error:
             raise Refusal(400, "not_explained", str(error)) from error
         self.tell(number, {"label": look.label, "confidence": look.confidence, "last": True}, [look.overlay()])

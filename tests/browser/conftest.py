@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +12,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import liandan
 from tests.browser.material import answers, photographs
+from tests.deploy.servers import DEADLINE, Server, serving
 
 CHROMIUM = "/usr/bin/chromium"
 TOKEN = "only I know"
-PATIENCE = 120.0  # seconds for a server to load its model on a busy machine
 PICTURES = Path(__file__).parents[2] / "docs/pictures" if os.environ.get("LIANDAN_PICTURES") else None  # where the docs' screenshots go
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that is ready."""
-
-    port: int
-    token: str = ""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 @pytest.fixture(scope="session")
@@ -71,40 +55,19 @@ def talk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return liandan.train(liandan.recipe.make_recipe(values)).path
 
 
-def serving(run: Path, token: str = "") -> Iterator[Server]:
-    """`liandan serve` on a free port, until the fixture ends."""
-    command = [sys.executable, "-m", "liandan", "serve", str(run), "--port", "0"]
-    environment = {**os.environ, "LIANDAN_TOKEN": token}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
-    ready, found, said = threading.Event(), [0], []
-
-    def listen() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line)
-            event = json.loads(line) if line.startswith("{") else {}
-            found[0] = event.get("port", found[0])
-            if event.get("event") == "ready":
-                ready.set()
-
-    threading.Thread(target=listen, daemon=True).start()
-    try:
-        assert ready.wait(PATIENCE), "".join(said)
-        yield Server(found[0], token)
-    finally:
-        process.terminate()
-        assert process.wait(PATIENCE) == 0, "".join(said[-20:])
-
-
 @pytest.fixture(scope="session")
-def photo_server(photo_run: Path) -> Iterator[Server]:
+def photo_server(photo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With a token, as one that other machines can reach has."""
-    yield from serving(photo_run, TOKEN)
+    with serving(photo_run, tmp_path_factory.mktemp("serve"), "--token", TOKEN) as server:
+        yield server
+        assert server.end() == 0
 
 
 @pytest.fixture(scope="session")
-def talk_server(talk_run: Path) -> Iterator[Server]:
-    yield from serving(talk_run)
+def talk_server(talk_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(talk_run, tmp_path_factory.mktemp("serve")) as server:
+        yield server
+        assert server.end() == 0
 
 
 @pytest.fixture(scope="session")
@@ -137,14 +100,14 @@ class Window:
 def window(chromium: Browser, server: Server, locale: str = "en-US", width: int = 1080, height: int = 760) -> Iterator[Window]:
     """A window at a server's address, in a browser of a language; at its end, that it asked nobody else and nothing failed."""
     context: BrowserContext = chromium.new_context(
-        locale=locale, viewport={"width": width, "height": height}, http_credentials={"username": "any", "password": server.token}
+        locale=locale, viewport={"width": width, "height": height}, http_credentials={"username": "any", "password": TOKEN}
     )
     page, asked, failures = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("dialog", lambda dialog: failures.append(f"a dialog: {dialog.message}"))
     page.goto(server.url)
-    page.wait_for_selector(".ld-head", timeout=1000 * PATIENCE)
+    page.wait_for_selector(".ld-head", timeout=1000 * DEADLINE)
     yield Window(page, asked, failures)
     context.close()
     elsewhere = [url for url in asked if not url.startswith((f"{server.url}/", "data:", "blob:"))]

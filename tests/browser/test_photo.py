@@ -13,8 +13,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from liandan.deploy.page_words import WORDS
-from tests.browser.conftest import TOKEN, Server, Window, window
+from tests.browser.conftest import TOKEN, Window, window
 from tests.browser.material import FLOWER, ODD, TEMPLE, photo
+from tests.deploy.servers import Server
 
 pytestmark = pytest.mark.slow
 EN, ZH = WORDS["en"], WORDS["zh"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from liandan.deploy.page_words import WORDS
-from tests.browser.conftest import PATIENCE, Server, Window, window
+from tests.browser.conftest import Window, window
 from tests.browser.material import ANSWERS
+from tests.deploy.servers import Server, until
 
 pytestmark = pytest.mark.slow
 EN, ZH = WORDS["en"], WORDS["zh"]
@@ -42,18 +41,9 @@ def ask(page: Page, words: dict[str, str], text: str) -> None:
     page.get_by_placeholder(words["talk.box"]).press("Enter")
 
 
-def waiting(server: Server) -> float:
-    """Texts that the server is at work on."""
-    told = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
-    return float(re.findall(r"^liandan_waiting (\S+)", told, re.MULTILINE)[0])
-
-
-def until(what: object, server: Server) -> None:
-    """Wait until the server has so much to do."""
-    end = time.monotonic() + PATIENCE
-    while waiting(server) != what:
-        assert time.monotonic() < end, f"the server has {waiting(server)} in work, not {what}"
-        time.sleep(0.05)
+def at_work(server: Server, count: int) -> None:
+    """Wait until the server is at work on so many texts."""
+    until(lambda: server.metric("liandan_waiting") == count, server.text)
 
 
 def test_a_conversation(english: Window) -> None:
@@ -81,9 +71,9 @@ def test_stop_stops(chinese: Window, talk_server: Server) -> None:
     early = len(answer.inner_text())
     page.wait_for_function("([selector, early]) => [...document.querySelectorAll(selector)].at(-1).innerText.length > early",
                            arg=["[data-testid=bot]", early])  # fmt: skip
-    assert waiting(talk_server) == 1
+    at_work(talk_server, 1)
     page.get_by_role("button", name=ZH["talk.stop"]).click()
-    until(0, talk_server)
+    at_work(talk_server, 0)
     expect(page.get_by_role("button", name=ZH["talk.send"])).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     kept = answer.inner_text()
@@ -99,6 +89,6 @@ def test_who_leaves_is_not_written_for(chromium: Browser, talk_server: Server) -
     steer(page, EN, temperature=2, top_p=1, limit=1000)
     ask(page, EN, "What is an epoch?")
     expect(page.get_by_test_id("bot").last).to_be_visible()
-    until(1, talk_server)
+    at_work(talk_server, 1)
     assert next(leaving, None) is None
-    until(0, talk_server)
+    at_work(talk_server, 0)
