@@ -61,7 +61,8 @@ class Page:
 
     def routes(self) -> list[BaseRoute]:
         """For the server's router."""
-        return [Route("/", _home), *(Mount(f"/{language}", partial(self._at, language)) for language in WORDS)]
+        pages = [Mount(f"/{language}", partial(self._at, language)) for language in WORDS]
+        return [Route("/", _home), Route("/favicon.ico", _icon), *pages]
 
     async def _at(self, language: str, scope: Scope, receive: Receive, send: Send) -> None:
         await self._pages[language](scope, receive, send)
@@ -110,6 +111,12 @@ def _mounted(blocks: gradio.Blocks, words: page_views.Words, max_bytes: int) -> 
 
 def _home(request: Request) -> Response:
     return RedirectResponse(f"/{spoken(request.headers.get('accept-language', ''))}/", headers={"Vary": "Accept-Language"})
+
+
+def _icon(request: Request) -> Response:
+    """A ball of cinnabar."""
+    drawn = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="3" fill="#b5382a"/></svg>'
+    return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
 def _notice(words: page_views.Words, said: str, again: bool = True) -> ASGIApp:

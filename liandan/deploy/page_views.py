@@ -105,11 +105,11 @@ def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
         )  # fmt: skip
         box = gr.Textbox(
             label=words["talk.box"], placeholder=words["talk.box"], show_label=False, submit_btn=words["talk.send"], max_lines=8,
-            autofocus=True,
+            autofocus=True, elem_classes="ld-box",
         )  # fmt: skip
         past = gr.Textbox("[]", visible="hidden")
         new = gr.Button(words["talk.new"], size="sm", elem_classes="ld-new")
-        with gr.Accordion(words["talk.settings"], open=False):
+        with gr.Accordion(words["talk.settings"], open=False, elem_classes="ld-more"):
             steers = _steers(words, backend.facts, max_tokens)
         asked = box.submit(
             answer, [box, past, *steers], [box, said, past], concurrency_limit=None, show_progress="hidden", api_visibility="private"
@@ -137,9 +137,9 @@ def read(words: Words, backend: Backend) -> gradio.Blocks:
         hint = f'<p class="ld-hint">{words["read.hint"]}</p>'
         box = gr.Textbox(
             label=words["read.box"], placeholder=words["read.box"], show_label=False, lines=4, max_lines=12, submit_btn=words["read.send"],
-            autofocus=True,
+            autofocus=True, elem_classes="ld-box",
         )  # fmt: skip
-        found = gr.HTML(hint, apply_default_css=False, elem_classes="ld-found")
+        found = gr.HTML(hint, apply_default_css=False, elem_classes="ld-found ld-read")
         box.submit(predict, box, found, concurrency_limit=None, show_progress="hidden", api_visibility="private")
     return blocks
 

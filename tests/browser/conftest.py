@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import liandan
 from tests.browser.material import answers, photographs
@@ -72,6 +72,7 @@ def talk_server(talk_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=1000 * DEADLINE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -102,12 +103,13 @@ def window(chromium: Browser, server: Server, locale: str = "en-US", width: int 
     context: BrowserContext = chromium.new_context(
         locale=locale, viewport={"width": width, "height": height}, http_credentials={"username": "any", "password": TOKEN}
     )
+    context.set_default_timeout(1000 * DEADLINE)
     page, asked, failures = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("dialog", lambda dialog: failures.append(f"a dialog: {dialog.message}"))
     page.goto(server.url)
-    page.wait_for_selector(".ld-head", timeout=1000 * DEADLINE)
+    page.wait_for_selector(".ld-head")
     yield Window(page, asked, failures)
     context.close()
     elsewhere = [url for url in asked if not url.startswith((f"{server.url}/", "data:", "blob:"))]
