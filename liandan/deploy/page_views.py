@@ -69,21 +69,25 @@ def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
     import gradio as gr
 
     chats = backend.facts["chats"]
-    going = gr.update(value="", submit_btn=False, stop_btn=words["talk.stop"])
-    resting = gr.update(submit_btn=words["talk.send"], stop_btn=False)
+
+    def going() -> dict[str, Any]:  # made anew for each event: Gradio takes them apart
+        return gr.update(value="", submit_btn=False, stop_btn=words["talk.stop"])
+
+    def resting(**also: Any) -> dict[str, Any]:
+        return gr.update(submit_btn=words["talk.send"], stop_btn=False, **also)
 
     async def answer(
         text: str, past: str, system: str, temperature: float, top_p: float, limit: float, seed: float | None
     ) -> AsyncIterator[Any]:
         before = messages_of(past)
         if not text.strip():
-            yield resting, gr.skip(), gr.skip()
+            yield resting(), gr.skip(), gr.skip()
             return
         asked = [*before, {"role": "user", "content": text}]
         given = [{"role": "system", "content": system}, *asked] if system.strip() else asked
         steered: Any = {"how": {"temperature": temperature, "top_p": top_p}, "limit": int(limit), "seed": int(seed or 0)}
         made = ""
-        yield going, asked, gr.skip()
+        yield going(), asked, gr.skip()
         try:
             what: Any = {"messages": given} if chats else {"prompts": [text]}
             with contextlib.closing(await backend.generate(**what, **steered)) as pieces:
@@ -91,10 +95,10 @@ def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
                     made += piece["text"]
                     said = [*asked, {"role": "assistant", "content": made}]
                     yield gr.skip(), said, json.dumps(said, ensure_ascii=False)
-            yield resting, gr.skip(), gr.skip()
+            yield resting(), gr.skip(), gr.skip()
         except ServeError as error:
             gr.Warning(refused(words, error), title="")
-            yield (resting, gr.skip(), gr.skip()) if made else ({**resting, "value": text}, before, gr.skip())
+            yield (resting(), gr.skip(), gr.skip()) if made else (resting(value=text), before, gr.skip())
 
     with gr.Blocks(title=_title(backend), analytics_enabled=False) as blocks:
         gr.HTML(_head(words, backend), apply_default_css=False)
@@ -114,8 +118,8 @@ def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
         asked = box.submit(
             answer, [box, past, *steers], [box, said, past], concurrency_limit=None, show_progress="hidden", api_visibility="private"
         )
-        box.stop(lambda: resting, None, box, cancels=[asked], queue=False, api_visibility="private")
-        new.click(lambda: (resting, [], "[]"), None, [box, said, past], cancels=[asked], queue=False, api_visibility="private")
+        box.stop(resting, None, box, cancels=[asked], queue=False, api_visibility="private")
+        new.click(lambda: (resting(), [], "[]"), None, [box, said, past], cancels=[asked], queue=False, api_visibility="private")
     return blocks
 
 

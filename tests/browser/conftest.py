@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +10,25 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import liandan
-from tests.browser.material import answers, photographs
+from tests.browser.material import MODEL, PICTURES, SIZE, STEPS, answers, photographs
 from tests.deploy.servers import DEADLINE, Server, serving
 
 CHROMIUM = "/usr/bin/chromium"
 TOKEN = "only I know"
-PICTURES = Path(__file__).parents[2] / "docs/pictures" if os.environ.get("LIANDAN_PICTURES") else None  # where the docs' screenshots go
 
 
 @pytest.fixture(scope="session")
 def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     photographs(folder)
-    eval_steps = [{"name": "resize", "size": [96, 96]}, "to_float", {"name": "normalize", "mean": [0.5], "std": [0.25]}]
+    eval_steps = [{"name": "resize", "size": [SIZE, SIZE]}, "to_float", {"name": "normalize", "mean": [0.5], "std": [0.25]}]
     values = {
         "version": 1, "task": "image_classification", "name": "temple-or-flower",
         "data": {"train": str(folder), "val": {"hold_out": 0.2}, "workers": 0, "transforms": {"train": eval_steps, "eval": eval_steps}},
-        "model": {"name": "timm/resnet18", "weights": "none"},
-        "optimizer": {"name": "adamw", "lr": 1e-3},
-        "train": {"duration": {"steps": 15}, "batch_size": 12, "threads": 1, "precision": "fp32"},
-        "evaluate": {"every": {"steps": 15}},
+        "model": MODEL,
+        "optimizer": {"name": "adamw", "lr": 2e-3},
+        "train": {"duration": {"steps": STEPS}, "batch_size": 12, "threads": 1, "precision": "fp32"},
+        "evaluate": {"every": {"steps": STEPS}},
         "run": {"dir": str(tmp_path_factory.mktemp("run") / "temple-or-flower")},
     }  # fmt: skip
     return liandan.train(liandan.recipe.make_recipe(values)).path

@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+# where the docs' screenshots go, when they are asked for
+PICTURES = Path(__file__).parents[2] / "docs/pictures" if os.environ.get("LIANDAN_PICTURES") else None
 # a class is called what a folder is called, and that can be anything; the docs' pictures are spared it
-ODD = "天空 sky" if os.environ.get("LIANDAN_PICTURES") else "<script>alert('x')<script>"
+ODD = "<script>alert('x')<script>" if PICTURES is None else "天空 sky"
+# a model that learns in a second, or for the pictures one that has learned where to look
+QUICK, SEEING = {"name": "liandan/lenet5", "norm": True}, {"name": "timm/resnet18", "weights": "none"}
+SIZE, MODEL, STEPS = (32, QUICK, 40) if PICTURES is None else (128, SEEING, 60)
 FLOWER, TEMPLE = "花 flower", "寺庙 temple"
 STRANGER = "http://192.0.2.1/spy.png"  # an address for documentation: nobody has it
 ANSWERS = {

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from liandan.deploy.page_words import WORDS
 from tests.browser.conftest import TOKEN, Window, window
-from tests.browser.material import FLOWER, ODD, TEMPLE, photo
+from tests.browser.material import FLOWER, ODD, SIZE, TEMPLE, photo
 from tests.deploy.servers import Server
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_a_photo_is_answered(english: Window, tmp_path: Path) -> None:
     expect(page.locator(".ld-found > .ld-how")).to_contain_text("ms · answered by")
     heat = page.locator(".ld-heat img")
     expect(heat).to_have_attribute("alt", EN["result.looked.alt"].format(label=FLOWER))
-    assert heat.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
+    assert heat.evaluate("image => image.decode().then(() => image.naturalWidth)") == SIZE
     assert {FLOWER, TEMPLE, ODD} == set(page.locator(".ld-bars li > span:first-child").all_inner_texts()), "labels are text, never HTML"
     english.picture("page-photo")
 

@@ -55,6 +55,7 @@ def test_a_conversation(english: Window) -> None:
         expect(page.get_by_test_id("user").last).to_contain_text(question)
         expect(page.get_by_test_id("bot").last).to_contain_text(ANSWERS[question])
         expect(page.get_by_role("button", name=EN["talk.send"])).to_be_visible()
+        expect(page.get_by_placeholder(EN["talk.box"])).to_have_value("")
     english.picture("page-talk")
     page.get_by_role("button", name=EN["talk.new"]).click()
     expect(page.get_by_test_id("bot")).to_have_count(0)
