@@ -118,8 +118,8 @@ def talk(words: Words, backend: Backend, max_tokens: int) -> gradio.Blocks:
         asked = box.submit(
             answer, [box, past, *steers], [box, said, past], concurrency_limit=None, show_progress="hidden", api_visibility="private"
         )
-        box.stop(resting, None, box, cancels=[asked], queue=False, api_visibility="private")
-        new.click(lambda: (resting(), [], "[]"), None, [box, said, past], cancels=[asked], queue=False, api_visibility="private")
+        box.stop(resting, None, box, cancels=[asked], api_visibility="private")
+        new.click(lambda: (resting(), [], "[]"), None, [box, said, past], cancels=[asked], api_visibility="private")
     return blocks
 
 

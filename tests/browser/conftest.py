@@ -46,8 +46,8 @@ def talk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         "model": {"name": "liandan/gpt", "n_layer": 2, "n_head": 4, "width": 96},
         "optimizer": {"name": "adamw", "lr": 4e-3},
-        "train": {"duration": {"steps": 120}, "batch_size": 12, "clip_norm": 1.0, "threads": 1, "precision": "fp32"},
-        "evaluate": {"every": {"steps": 120}},
+        "train": {"duration": {"steps": 80}, "batch_size": 12, "clip_norm": 1.0, "threads": 1, "precision": "fp32"},
+        "evaluate": {"every": {"steps": 80}},
         "run": {"dir": str(tmp_path_factory.mktemp("run") / "炼丹问答")},
     }  # fmt: skip
     return liandan.train(liandan.recipe.make_recipe(values)).path
@@ -105,6 +105,7 @@ def window(chromium: Browser, server: Server, locale: str = "en-US", width: int 
     page, asked, failures = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("response", lambda reply: reply.status >= 400 and reply.status != 503 and failures.append(f"{reply.status} {reply.url}"))
     page.on("dialog", lambda dialog: failures.append(f"a dialog: {dialog.message}"))
     page.goto(server.url)
     page.wait_for_selector(".ld-head")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -12,6 +15,7 @@ from liandan.deploy.page_words import WORDS
 from tests.browser.conftest import Window, window
 from tests.browser.material import ANSWERS
 from tests.deploy.servers import Server, until
+from tests.recipes.test_readme import blocks
 
 pytestmark = pytest.mark.slow
 EN, ZH = WORDS["en"], WORDS["zh"]
@@ -93,3 +97,10 @@ def test_who_leaves_is_not_written_for(chromium: Browser, talk_server: Server) -
     at_work(talk_server, 1)
     assert next(leaving, None) is None
     at_work(talk_server, 0)
+
+
+def test_the_program_of_the_docs_works(talk_server: Server, tmp_path: Path) -> None:
+    (program,) = blocks("docs/deploy.md", "python")
+    (tmp_path / "ask.py").write_text(program.replace("127.0.0.1:8000", f"127.0.0.1:{talk_server.port}"), encoding="utf-8")
+    done = subprocess.run([sys.executable, "ask.py"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0 and done.stdout, done.stderr
