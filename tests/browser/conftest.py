@@ -79,10 +79,11 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Window:
-    """A browser window at a server, and what it asked for."""
+    """A browser window at a server, what it asked for, and what the server's policy kept it from asking for."""
 
     page: Page
     asked: list[str]
+    blocked: list[str]
     failures: list[str]
 
     def picture(self, name: str) -> None:
@@ -102,14 +103,15 @@ def window(chromium: Browser, server: Server, locale: str = "en-US", width: int 
         locale=locale, viewport={"width": width, "height": height}, http_credentials={"username": "any", "password": TOKEN}
     )
     context.set_default_timeout(1000 * DEADLINE)
-    page, asked, failures = context.new_page(), [], []
+    page, asked, blocked, failures = context.new_page(), [], [], []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: blocked.append(request.url) if request.failure == "csp" else None)
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("response", lambda reply: reply.status >= 400 and reply.status != 503 and failures.append(f"{reply.status} {reply.url}"))
     page.on("dialog", lambda dialog: failures.append(f"a dialog: {dialog.message}"))
     page.goto(server.url)
     page.wait_for_selector(".ld-head")
-    yield Window(page, asked, failures)
+    yield Window(page, asked, blocked, failures)
     context.close()
-    elsewhere = [url for url in asked if not url.startswith((f"{server.url}/", "data:", "blob:"))]
+    elsewhere = [url for url in asked if not url.startswith((f"{server.url}/", "data:", "blob:")) and url not in blocked]
     assert not elsewhere and not failures, (elsewhere, failures)

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from liandan.deploy.page_words import WORDS
 from tests.browser.conftest import Window, window
-from tests.browser.material import ANSWERS
+from tests.browser.material import ANSWERS, STRANGER
 from tests.deploy.servers import Server, until
 from tests.recipes.test_readme import blocks
 
@@ -65,6 +65,7 @@ def test_a_conversation(english: Window) -> None:
     expect(page.get_by_test_id("bot")).to_have_count(0)
     ask(page, EN, "Draw me a picture.")
     expect(page.get_by_test_id("bot").last).to_contain_text("that was it.")
+    assert STRANGER in english.blocked, "an image that the model wrote was asked for"
 
 
 def test_stop_stops(chinese: Window, talk_server: Server) -> None:
