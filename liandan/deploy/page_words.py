@@ -72,7 +72,7 @@ WORDS: dict[str, dict[str, str]] = {
         "result.present": "照片里有",
         "result.none": "没有任何已知的类别",
         "result.time": "{ms} 毫秒",
-        "result.by": "由 {artefact} 回答",
+        "result.by": "回答者：{artefact}",
         "talk.label": "对话",
         "talk.hint": "和 {name} 聊聊吧。",
         "talk.hint.write": "写个开头，{name} 会接着写下去。",
