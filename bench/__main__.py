@@ -41,13 +41,17 @@ def main() -> int:
     if asked.child:
         measure_here(asked.names[0], asked.quick, rounds, Path(asked.child))
         return 0
-    results = {name: measure(name, asked.quick, rounds) for name in asked.names or ROWS}
+    results: dict[str, Result] = {}
+    for name in asked.names or ROWS:
+        results[name] = measure(name, asked.quick, rounds)
+        if rounds >= _ROUNDS:
+            keep(name, results[name])
     print("\n".join(table(results)))
     for name, result in results.items():
         for note in ([result.error] if result.error else []) + result.notes:
             print(f"{name}: {note}")
     if rounds >= _ROUNDS:
-        write(results)
+        write()
     return 1 if any(result.error for result in results.values()) else 0
 
 
@@ -83,11 +87,14 @@ def last_words(text: str) -> str:
     return lines[-1] if lines else "the process said nothing"
 
 
-def write(results: dict[str, Result]) -> None:
-    """Keep what was found, and write the page when nothing is missing."""
+def keep(name: str, result: Result) -> None:
+    """At once: an hour of measuring is not lost to what breaks in its last minute."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    for name, result in results.items():
-        (KEPT / f"{name}.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    (KEPT / f"{name}.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+
+
+def write() -> None:
+    """The page of what was kept, when nothing is missing."""
     here = machine.describe()
     known = {name: Result.from_json(json.loads((KEPT / f"{name}.json").read_text())) for name in ROWS if (KEPT / f"{name}.json").exists()}
     missing = [name for name in ROWS if name not in known or known[name].machine != here]

@@ -49,12 +49,12 @@ def command(
     from liandan import api
     from liandan.cli.progress import Progress
     from liandan.engine import probe, session
-    from liandan.recipe import to_yaml
+    from liandan.recipe import in_short
     from liandan.recipe.scalars import write
 
     recipe, made = api.recipe_of(target, overrides or [])
     tell = say if made and not quiet and is_main() else lambda text: None
-    tell(f"# the recipe made for {target}\n{to_yaml(recipe)}")
+    tell(f"# the recipe made for {target}; every other key has its default\n{in_short(recipe)}")
     if folds is not None:
         raise typer.Exit(cross_validate(recipe, folds, [target, *(overrides or [])], resume, allow_data_change, as_json, quiet))
     if made and not quiet and not resume:

@@ -51,7 +51,7 @@ class Backend:
         self.on_failed: Callable[[], None] = lambda: None
         self._numbers = itertools.count(1)
         self._calls: dict[int, Call] = {}
-        self._owed: dict[int, float] = {}  # requests that were sent and had no last word yet -> when they were sent
+        self._owed: set[int] = set()  # requests that were sent and had no last word yet
         self._heard = 0.0
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -112,12 +112,13 @@ class Backend:
         self._send({"id": call.number, **message}, pieces)
         if not self._owed:
             self._heard = time.monotonic()  # silence counts from here
-        self._owed[call.number] = time.monotonic()
+        self._owed.add(call.number)
         return call
 
     def _send(self, message: dict[str, Any], pieces: Sequence[bytes] = ()) -> None:
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(frames.pack(message, pieces))  # what piles up here is bounded by the queue
+            with contextlib.suppress(RuntimeError, OSError):  # it died this moment, and whoever waits is told so
+                self._process.stdin.write(frames.pack(message, pieces))  # what piles up here is bounded by the queue
 
     # -- the process ------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -136,7 +137,10 @@ class Backend:
         vain = 0
         while True:
             before, began = self.begun, time.monotonic()
-            reason = await self._live()
+            try:
+                reason = await self._live()
+            except (OSError, ValueError) as error:  # no memory for a process, or what it said was no frame
+                reason = str(error)
             if self.failed and not self.facts:
                 self.on_failed()
                 return
@@ -178,7 +182,7 @@ class Backend:
             self.failed = message["failed"]
         else:
             if message.get("last"):
-                self._owed.pop(message["id"], None)
+                self._owed.discard(message["id"])
             if "batch" in message:
                 self.on_batch(message["batch"])
             call = self._calls.get(message["id"])

@@ -232,22 +232,22 @@ def _text(message: Message, param: str) -> str:
     return "".join(part.text for part in message.content if isinstance(part, TextPart))
 
 
-async def _answer(request: Request, asked: Sampled, form: Form, prompts: int, limit: int | None, **what: Any) -> Response:
-    """Have the texts written, and tell them in a form."""
+async def _answer(request: Request, asked: Sampled, form: Form, begun: int, limit: int | None, **what: Any) -> Response:
+    """Have the texts written, `n` for each of the prompts or conversations that are `begun`, and tell them in a form."""
     backend, settings = request.app.state.backend, request.app.state.settings
     n = asked.n or 1
-    if prompts * n > _MOST_TEXTS:
-        raise ServeError(400, "too_many_texts", f"expected at most {_MOST_TEXTS} texts, received {prompts} prompts with n {n}", "n")
-    generation = await backend.generate(
+    if begun * n > _MOST_TEXTS:
+        raise ServeError(400, "too_many_texts", f"expected at most {_MOST_TEXTS} texts, received {begun} prompts with n {n}", "n")
+    generation = await unless_gone(request, backend.generate(
         how={"temperature": 1.0, **asked.how()}, n=n, stops=asked.stops(), limit=min(limit or settings.max_tokens, settings.max_tokens),
         seed=secrets.randbelow(1 << 31) if asked.seed is None else asked.seed, **what,
-    )  # fmt: skip
+    ))  # fmt: skip
     head = {"id": f"{form.prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if asked.stream:
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        return EventStream(_events(generation, form, {**head, "object": form.chunk}, prompts * n, with_usage), generation)
+        return EventStream(_events(generation, form, {**head, "object": form.chunk}, begun * n, with_usage), generation)
     with contextlib.closing(generation):
-        texts, ends = await unless_gone(request, _whole(generation, prompts * n))
+        texts, ends = await unless_gone(request, _whole(generation, begun * n))
     choices = [form.choice(k, text, end) for k, (text, end) in enumerate(zip(texts, ends, strict=True))]
     return JSONResponse({**head, "object": form.object, "choices": choices, "usage": _usage(generation)})
 

@@ -13,7 +13,7 @@ from .faults import Fault, RecipeError, nearest
 from .load import load_recipe, make_recipe
 from .schema import HoldOut, Named, Recipe, Source, Step
 from .shipped import find, shipped
-from .write import ABSENT, diff, json_schema, to_yaml
+from .write import ABSENT, diff, in_short, json_schema, to_yaml
 
 __all__ = [
     "ABSENT",
@@ -28,6 +28,7 @@ __all__ = [
     "check_arguments",
     "diff",
     "find",
+    "in_short",
     "json_schema",
     "load_recipe",
     "make_recipe",

@@ -15,7 +15,16 @@ def to_yaml(recipe: Recipe | Mapping[str, Any], describe: bool = False) -> str:
 
     describe: write above each key what it means, as a comment.
     """
-    return "".join(f"{line}\n" for line in _lines(_values(recipe), "", "", describe))
+    return _text(_values(recipe), describe)
+
+
+def in_short(recipe: Recipe) -> str:
+    """What differs from the defaults, for people to read; `load_recipe` reads back an equal recipe."""
+    return _text({"version": recipe.version, **thaw(recipe.model_dump(exclude_defaults=True))})
+
+
+def _text(values: Mapping[str, Any], describe: bool = False) -> str:
+    return "".join(f"{line}\n" for line in _lines(values, "", "", describe))
 
 
 def json_schema() -> dict[str, Any]:

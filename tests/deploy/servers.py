@@ -53,10 +53,16 @@ class Server:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.text().splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
 
     def find(self, event: str) -> dict[str, Any] | None:
         return next((record for record in reversed(self.records()) if record.get("event") == event), None)
+
+    def record(self, reply: Reply) -> dict[str, Any]:
+        """The line of an answer, which is written when the answer has been sent."""
+        own = reply.headers["x-request-id"]
+        (found,) = until(lambda: [record for record in self.records() if record.get("id") == own])
+        return found
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
         """One request on a connection of its own."""
@@ -138,7 +144,7 @@ def form(*files: tuple[str, bytes]) -> tuple[str, bytes]:
 
 def head(method: str, path: str, port: int, body: bytes | None, headers: Mapping[str, str]) -> bytes:
     given = {"Host": f"{HOST}:{port}", **({} if body is None else {"Content-Length": str(len(body))}), **headers}
-    return "".join([f"{method} {path} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in given.items()), "\r\n"]).encode()
+    return "".join([f"{method} {path} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in given.items()), "\r\n"]).encode("latin-1")
 
 
 def read(connection: socket.socket) -> Reply:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import liandan
-from liandan.deploy import artefact, quantize
+from liandan.deploy import artefact, quantize, worker
 from liandan.deploy.artefact import Altered, ArtefactError, fastest_proven, open_artefact, read_manifest, write_manifest
 from liandan.deploy.export import ExportError, NotWorthIt
 from liandan.deploy.graph import trace
@@ -197,6 +197,8 @@ def test_the_fastest_proven_artefact(run: Any, tmp_path: Path) -> None:
     for name, milliseconds in zip(NAMES, (0.5, 0.4, 0.3, 0.2), strict=True):
         tell(layout.export(name), forced="", milliseconds=milliseconds)
     assert fastest_proven(layout) == layout.export("openvino-int8")
+    _, predictor, told = worker.opened(place)
+    assert predictor.name == "openvino-int8" and told == "openvino-int8: 0.20 ms an image, the run's own model 1.00 ms"
     tell(layout.export("openvino-int8"), forced="it is slower", milliseconds=0.2)
     assert fastest_proven(layout) == layout.export("onnx-int8")
     (layout.export("onnx-int8") / "labels.json").write_text("[]")
@@ -207,6 +209,8 @@ def test_the_fastest_proven_artefact(run: Any, tmp_path: Path) -> None:
     other = {name: value for name, value in facts.items() if name not in ("files", "version")}
     write_manifest(layout.export("onnx"), {**other, "checkpoint": {**facts["checkpoint"], "sha256": "of other weights"}})
     assert fastest_proven(layout) is None
+    opened, predictor, told = worker.opened(place)
+    assert predictor is opened and told.startswith("the run's own model")
 
 
 def tell(folder: Path, forced: str, milliseconds: float) -> None:

@@ -85,7 +85,8 @@ def test_a_stop_string_ends_the_text_and_is_not_in_it(client: openai.OpenAI, gre
 
 def test_penalties_reach_the_sampling(client: openai.OpenAI, chat_run: Path):
     run = liandan.open_run(chat_run).opened
-    for how in ({"frequency_penalty": 2.0}, {"presence_penalty": 2.0}, {"frequency_penalty": -1.0}):
+    given: list[dict[str, Any]] = [{"frequency_penalty": 2.0}, {"presence_penalty": 2.0}, {"frequency_penalty": -1.0}]
+    for how in given:
         wanted = "".join(Chat(run, Sampling(0.0, **how), limit=40).ask(QUESTIONS[0]["content"]))
         assert ask(client, temperature=0, **how).choices[0].message.content == wanted, how
     plain = ask(client, temperature=0).choices[0].message.content
@@ -93,7 +94,7 @@ def test_penalties_reach_the_sampling(client: openai.OpenAI, chat_run: Path):
 
 
 def test_a_conversation_is_sent_as_training_saw_it(client: openai.OpenAI, chat_run: Path):
-    run = liandan.open_run(chat_run).opened
+    run: Any = liandan.open_run(chat_run).opened
     talk: list[Any] = [
         {"role": "developer", "content": "你是诗人。"},
         {"role": "user", "content": [{"type": "text", "text": "请写"}, {"type": "text", "text": "诗。"}]},
@@ -108,7 +109,7 @@ def test_a_conversation_is_sent_as_training_saw_it(client: openai.OpenAI, chat_r
 
 
 def test_completions_take_prompts_as_they_are(text_run: Path, tmp_path: Path):
-    run = liandan.open_run(text_run).opened
+    run: Any = liandan.open_run(text_run).opened
     tokens = run.pipeline.encode("春眠不觉晓").tolist()
     wanted = "".join(piece.text for piece in run.task.write(run.writer, run.pipeline, [tokens], run.device, limit=12))
     with serving(text_run, tmp_path) as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as client:
@@ -152,18 +153,31 @@ def test_no_image_is_fetched(client: openai.OpenAI, url: str):
     assert failure.value.code == ("no_images" if url.startswith("data:") else "not_a_data_uri")
 
 
-def test_a_client_that_leaves_stops_the_writing(chat_run: Path, tmp_path: Path):
+def test_a_client_that_leaves_stops_the_writing(chat_server: Server):
     """Streamed or not: when the client is gone, nothing waits any more, and the process that was writing goes on with others."""
-    asked = json.dumps({"model": NAME, "messages": QUESTIONS, "n": 8, "temperature": 1.5}).encode()
-    with serving(chat_run, tmp_path) as server:
-        for stream in (b"true", b"false"):
-            body = asked[:-1] + b', "stream": ' + stream + b"}"
-            stop = server.worker()
-            with server.connect() as connection:
-                os.kill(stop, signal.SIGSTOP)  # so that it cannot end by itself before the client has left
-                connection.sendall(head("POST", "/v1/chat/completions", server.port, body, {"Content-Type": "application/json"}) + body)
-                until(lambda: server.metric("liandan_waiting") == 8, server.text)
-            until(lambda: server.metric("liandan_waiting") == 0, server.text)
-            os.kill(stop, signal.SIGCONT)
-        assert server.post("/v1/chat/completions", {"model": NAME, "messages": QUESTIONS, "max_tokens": 2}).status == 200
-        assert server.worker() == stop
+    worker = chat_server.worker()
+    for stream in (True, False):
+        asked = {"model": NAME, "messages": QUESTIONS, "n": 8, "temperature": 1.5, "stream": stream}
+        body = json.dumps(asked).encode()
+        with chat_server.connect() as connection:
+            os.kill(worker, signal.SIGSTOP)  # so that it cannot end by itself before the client has left
+            connection.sendall(head("POST", "/v1/chat/completions", chat_server.port, body, {"Content-Type": "application/json"}) + body)
+            until(lambda: chat_server.metric("liandan_waiting") == 8, chat_server.text)
+        until(lambda: chat_server.metric("liandan_waiting") == 0, chat_server.text)
+        os.kill(worker, signal.SIGCONT)
+    assert chat_server.post("/v1/chat/completions", {"model": NAME, "messages": QUESTIONS, "max_tokens": 2}).status == 200
+    assert chat_server.worker() == worker
+
+
+def test_a_client_that_leaves_within_a_stream_stops_it(chat_server: Server):
+    """It has read the beginning; the rest would be written for nobody."""
+    asked = {"model": NAME, "messages": QUESTIONS, "n": 8, "temperature": 2.0, "stream": True}
+    body = json.dumps(asked).encode()
+    worker = chat_server.worker()
+    with chat_server.connect() as connection:
+        connection.sendall(head("POST", "/v1/chat/completions", chat_server.port, body, {"Content-Type": "application/json"}) + body)
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        os.kill(worker, signal.SIGSTOP)
+    until(lambda: chat_server.metric("liandan_waiting") == 0, chat_server.text)
+    os.kill(worker, signal.SIGCONT)
+    assert chat_server.post("/v1/chat/completions", {"model": NAME, "messages": QUESTIONS, "max_tokens": 2}).status == 200

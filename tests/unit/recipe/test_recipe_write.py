@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liandan.recipe import ABSENT, diff, load_recipe, make_recipe, to_yaml
+from liandan.recipe import ABSENT, diff, in_short, load_recipe, make_recipe, shipped, to_yaml
 from liandan.recipe.document import Document
 from liandan.recipe.read import read_text
 
@@ -46,6 +46,18 @@ def test_round_trip(tmp_path):
             assert again == recipe
             assert to_yaml(again) == to_yaml(recipe)
         assert make_recipe(recipe.values()) == recipe
+
+
+def test_in_short_only_what_is_not_a_default_is_said_and_it_is_the_same_recipe(tmp_path):
+    for name in shipped():
+        recipe = load_recipe(name)
+        short = in_short(recipe)
+        assert load_text(tmp_path, short) == recipe
+        assert len(short.splitlines()) < 0.6 * len(to_yaml(recipe).splitlines())
+    for values in (MINIMAL, FULL):
+        assert load_text(tmp_path, in_short(make_recipe(values))) == make_recipe(values)
+    minimal = "version: 1\ntask: image_classification\ndata:\n  train:\n    path: 照片/\nmodel:\n  name: liandan/lenet5\n"
+    assert in_short(make_recipe(MINIMAL)) == minimal
 
 
 def test_it_is_complete_ordered_and_plain():
