@@ -57,6 +57,7 @@ def graph(row: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     faster = own["latency_ms"]["1"] / one
     return {
         "format": row["format"],
+        "computed in": row["precision"],
         "size": f"{row['bytes'] / 1e6:.1f} MB",
         "batch 1": f"{one:.2f} ms",
         "batch 16": f"{many:.1f} ms",

@@ -80,7 +80,8 @@ def is_artefact(folder: Path) -> bool:
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """artefact.json, last: with size and sha256 of every file of the folder, and of its own text."""
-    files = {file.name: {"size": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    inside = sorted(file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST)
+    files = {file.name: {"size": file.stat().st_size, "sha256": sha256(file)} for file in inside}
     body = {"version": FORMAT, **facts, "files": files}
     store.write_json_atomic(folder / MANIFEST, {**body, "sha256": _digest(body)})
 

@@ -46,6 +46,11 @@ class Made:
     facts: dict[str, Any]
 
     @property
+    def precision(self) -> str:
+        """What most of it is computed in: f32, bf16 or int8."""
+        return "int8" if self.facts["int8"] else self.facts["precision"]
+
+    @property
     def of_floats(self) -> str:
         """The name of the float artefact of the same format."""
         return called(self.facts["format"], False)
@@ -146,7 +151,8 @@ def _prove(run: OpenRun, data: prove.Data, made: dict[str, Made]) -> dict[str, d
     weights = sum(tensor.nbytes for tensor in run.model.state_dict().values())
     return {
         name: {
-            "format": name, "bytes": weight(made[name].folder) if name in made else weights, **asdict(figures[name]),
+            "format": name, "precision": made[name].precision if name in made else "f32",
+            "bytes": weight(made[name].folder) if name in made else weights, **asdict(figures[name]),
             "metric": data.metric, "value": values[name], "largest_difference": verified.get(name),
             "verified": list(prove.VERIFIED) if name in made else None, "refused": "",
         }
@@ -183,12 +189,14 @@ def _all_cores() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporters' remarks on how they do it."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.utils.cpp_extension")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -21,7 +21,7 @@ from liandan.tasks.evaluation import evaluate
 
 TIMED = (1, 16)  # samples at once
 VERIFIED = (1, 2, 3)
-_ROUNDS, _BLOCK, _CALLS = 5, 0.1, 50  # in each round a model is called for so many seconds, at most so often
+_ROUNDS, _BLOCK, _CALLS = 5, 0.05, 50  # in each round a model is called for so many seconds, at most so often
 _COMPARED = 1000  # validation samples whose outputs are compared
 
 Inputs = dict[str, Tensor]

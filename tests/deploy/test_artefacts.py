@@ -79,9 +79,11 @@ def test_the_table_has_a_row_for_the_run_and_for_each_artefact(run: Any) -> None
     for row in run.rows:
         assert row["metric"] == "val/accuracy" and row["bytes"] > 1000 and set(row["latency_ms"]) == {"1", "16"}
         assert row["samples_per_second"] >= 1000 / row["latency_ms"]["1"]
-        assert row["value"] == own or row["format"].endswith("int8")
+        assert row["value"] == own or row["precision"] != "f32"
+        assert row["precision"] in (("int8",) if "int8" in row["format"] else ("f32", "bf16"))
     floats, int8 = run.rows[1:3], run.rows[3:]
-    assert all(row["largest_difference"] < 1e-3 < other["largest_difference"] for row, other in zip(floats, int8, strict=True))
+    for row, other in zip(floats, int8, strict=True):
+        assert row["largest_difference"] < min(1e-4 if row["precision"] == "f32" else 0.1, other["largest_difference"])
     assert {folder.name for folder in run.layout.export("onnx").parent.iterdir()} == set(NAMES)
 
 
@@ -117,7 +119,7 @@ def test_the_proof_is_what_can_be_measured_again(run: Any) -> None:
         batch = run.opened.pipeline.samples(source, training=False).batch(np.arange(len(source)), None)
         with torch.no_grad():
             off = float((run.opened.model(batch["image"]) - opened.model(batch["image"])).abs().max())
-        assert 0 < off <= proof["largest_difference"] * 1.01 + 1e-6
+        assert off <= proof["largest_difference"] * 1.01 + 1e-6
 
 
 def test_a_folder_predicts_anywhere_as_its_run_does(zygote: Zygote, run: Any, photos: Path, tmp_path: Path) -> None:
