@@ -118,7 +118,7 @@ def test_nothing_of_gradio_is_open_but_what_the_page_needs(photo_server: Server)
         assert ask(api + path) == 404, path
     for path in ("/upload", "/run/predict", "/call/predict", "/reset", "/process_recording", "/vibe-edit"):
         assert ask(api + path, {}) == 404, path
-    assert ask("/en/login", {}) == ask("/en/assets/../../../page.py") == 404
+    assert ask("/en/login", {}) == 404 and ask("/en/assets/../../../page.py") in (403, 404)
     file = {"path": "http://127.0.0.1:1/", "meta": {"_type": "gradio.FileData"}}
     for data in ([file], [[file]], [{"a": 1}], None, "text"):
         assert ask(f"{api}/queue/join", {"data": data, "fn_index": 0, "session_hash": "a"}) == 400, data
