@@ -138,9 +138,9 @@ def spoken(accepted: str) -> str:
 
 def _theme() -> Any:
     """Gradio's plain theme with the fonts of the machine: none is fetched."""
-    import gradio as gr
+    from gradio.themes import Base, Color
 
     sans = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
     red = ["fbf1ee", "f6e0da", "ecc3b9", "dfa092", "cf7565", "b5382a", "a83326", "8f2b20", "75251c", "5c1f18", "3a130e"]
-    shades = gr.themes.Color(*(f"#{shade}" for shade in red))
-    return gr.themes.Base(primary_hue=shades, neutral_hue="stone", radius_size="lg", font=sans, font_mono=["ui-monospace", "monospace"])
+    shades = Color(*(f"#{shade}" for shade in red))
+    return Base(primary_hue=shades, neutral_hue="stone", radius_size="lg", font=sans, font_mono=["ui-monospace", "monospace"])

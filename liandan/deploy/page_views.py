@@ -53,13 +53,13 @@ def photo(words: Words, backend: Backend, max_bytes: int) -> gradio.Blocks:
         said, alt = words["result.looked"].format(label=name), words["result.looked.alt"].format(label=name)
         return {"html": f'<figure><img src="{source}" alt="{alt}"><figcaption>{said}</figcaption></figure>'}
 
+    said: dict[str, Any] = {key: words[f"photo.{key}"] for key in ("pick", "drop", "again", "alt", "hint", "looking")}
     with gr.Blocks(title=_title(backend), analytics_enabled=False) as blocks:
         gr.HTML(_head(words, backend), apply_default_css=False)
         gr.HTML(
             html_template=(_HERE / "photo.html").read_text(encoding="utf-8"), js_on_load=(_HERE / "photo.js").read_text(encoding="utf-8"),
-            apply_default_css=False, server_functions=[predict, explain], most=max_bytes, looking=words["photo.looking"],
-            large=words["refused.size"].format(limit=max_bytes >> 20), unreachable=words["refused.unreachable"],
-            **{key: words[f"photo.{key}"] for key in ("pick", "drop", "again", "alt", "hint")},
+            apply_default_css=False, server_functions=[predict, explain], most=max_bytes,
+            large=words["refused.size"].format(limit=max_bytes >> 20), unreachable=words["refused.unreachable"], **said,
         )  # fmt: skip
     return blocks
 
@@ -152,7 +152,7 @@ def _steers(words: Words, facts: Mapping[str, Any], max_tokens: int) -> list[Any
     """System text, temperature, top-p, length and seed."""
     import gradio as gr
 
-    def told(key: str) -> dict[str, str]:
+    def told(key: str) -> dict[str, Any]:
         return {"label": words[f"talk.{key}"], "info": words[f"talk.{key}.info"]}
 
     most = min(facts["context"], max_tokens)

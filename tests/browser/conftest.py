@@ -107,7 +107,7 @@ def window(chromium: Browser, server: Server, locale: str = "en-US", width: int 
     page.on("request", lambda request: asked.append(request.url))
     page.on("requestfailed", lambda request: blocked.append(request.url) if request.failure == "csp" else None)
     page.on("pageerror", lambda error: failures.append(str(error)))
-    page.on("response", lambda reply: reply.status >= 400 and reply.status != 503 and failures.append(f"{reply.status} {reply.url}"))
+    page.on("response", lambda reply: failures.append(f"{reply.status} {reply.url}") if reply.status in range(400, 503) else None)
     page.on("dialog", lambda dialog: failures.append(f"a dialog: {dialog.message}"))
     page.goto(server.url)
     page.wait_for_selector(".ld-head")
