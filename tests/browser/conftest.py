@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import liandan
-from tests.browser.material import MODEL, PICTURES, SIZE, STEPS, answers, photographs
+from tests.browser.material import ANSWERS, MODEL, PICTURES, SIZE, STEPS, answers, photographs
 from tests.deploy.servers import DEADLINE, Server, serving
 
 CHROMIUM = "/usr/bin/chromium"
@@ -51,6 +51,33 @@ def talk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run": {"dir": str(tmp_path_factory.mktemp("run") / "炼丹问答")},
     }  # fmt: skip
     return liandan.train(liandan.recipe.make_recipe(values)).path
+
+
+@pytest.fixture(scope="session")
+def write_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned nothing and writes on and on: a text of a language model has no end of its own."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "text.txt").write_text("\n\n".join([*ANSWERS, *ANSWERS.values()] * 6), encoding="utf-8")
+    values = {
+        "version": 1, "task": "language_model", "name": "endless",
+        "data": {
+            "train": str(folder / "text.txt"), "val": {"hold_out": 0.1}, "workers": 0,
+            "text": {"tokenizer": "bpe", "vocab_size": 512, "context": 1024},
+        },
+        "model": {"name": "liandan/gpt", "n_layer": 4, "n_head": 6, "width": 192},
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "train": {"duration": {"steps": 2}, "batch_size": 1, "threads": 1, "precision": "fp32"},
+        "evaluate": {"every": {"steps": 2}},
+        "run": {"dir": str(tmp_path_factory.mktemp("run") / "endless")},
+    }  # fmt: skip
+    return liandan.train(liandan.recipe.make_recipe(values)).path
+
+
+@pytest.fixture(scope="session")
+def write_server(write_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(write_run, tmp_path_factory.mktemp("serve")) as server:
+        yield server
+        assert server.end() == 0
 
 
 @pytest.fixture(scope="session")

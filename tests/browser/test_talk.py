@@ -27,8 +27,8 @@ def english(chromium: Browser, talk_server: Server) -> Iterator[Window]:
 
 
 @pytest.fixture
-def chinese(chromium: Browser, talk_server: Server) -> Iterator[Window]:
-    yield from window(chromium, talk_server, "zh-CN", 390, 844)
+def chinese(chromium: Browser, write_server: Server) -> Iterator[Window]:
+    yield from window(chromium, write_server, "zh-CN", 390, 844)
 
 
 def steer(page: Page, words: dict[str, str], **values: float) -> None:
@@ -69,36 +69,36 @@ def test_a_conversation(english: Window) -> None:
     assert STRANGER in english.blocked, "an image that the model wrote was asked for"
 
 
-def test_stop_stops(chinese: Window, talk_server: Server) -> None:
+def test_stop_stops(chinese: Window, write_server: Server) -> None:
     page = chinese.page
-    steer(page, ZH, temperature=2, top_p=1, limit=1000)
+    steer(page, ZH, limit=1000)
     ask(page, ZH, "什么是学习率？")
     answer = page.get_by_test_id("bot").last
     expect(answer).to_be_visible()
     early = len(answer.inner_text())
     page.wait_for_function("([selector, early]) => [...document.querySelectorAll(selector)].at(-1).innerText.length > early",
                            arg=["[data-testid=bot]", early])  # fmt: skip
-    at_work(talk_server, 1)
+    at_work(write_server, 1)
     page.get_by_role("button", name=ZH["talk.stop"]).click()
-    at_work(talk_server, 0)
+    at_work(write_server, 0)
     expect(page.get_by_role("button", name=ZH["talk.send"])).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     kept = answer.inner_text()
-    steer(page, ZH, temperature=0)
+    steer(page, ZH, limit=8)
     ask(page, ZH, "什么是过拟合？")
     expect(page.get_by_test_id("bot")).to_have_count(2)
     assert page.get_by_test_id("bot").first.inner_text() == kept
 
 
-def test_who_leaves_is_not_written_for(chromium: Browser, talk_server: Server) -> None:
-    leaving = window(chromium, talk_server)
+def test_who_leaves_is_not_written_for(chromium: Browser, write_server: Server) -> None:
+    leaving = window(chromium, write_server)
     page = next(leaving).page
-    steer(page, EN, temperature=2, top_p=1, limit=1000)
+    steer(page, EN, limit=1000)
     ask(page, EN, "What is an epoch?")
     expect(page.get_by_test_id("bot").last).to_be_visible()
-    at_work(talk_server, 1)
+    at_work(write_server, 1)
     assert next(leaving, None) is None
-    at_work(talk_server, 0)
+    at_work(write_server, 0)
 
 
 def test_the_program_of_the_docs_works(talk_server: Server, tmp_path: Path) -> None:
