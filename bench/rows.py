@@ -53,6 +53,15 @@ ROWS: dict[str, Benchmark] = {
         "network on the same tokens. liandan's time holds its checkpoints and rows of metrics. Held-out loss is the mean over every "
         "held-out token but the first, by the same windows on both sides. Fresh processes in turn, best of three.",
     ),
+    "decode": Benchmark(
+        "bench.decode",
+        "Writing with SmolLM2-135M, a token at a time",
+        "A greedy answer of 128 tokens to one question, batch 1, as `liandan chat` makes it (liandan/models/decoder.py: the same "
+        "weights, packed) against transformers' `generate` (bench/peers/generate.py), both in float32 and in bfloat16, the peer with its "
+        "dynamic and with its static cache, of which the faster counts; then liandan with weights rounded to int8, as `liandan chat "
+        "--int8` makes it, against the same peer in bfloat16. The reading of the prompt is in it. Fresh processes in turn, each the best "
+        "of three texts.",
+    ),
     "help": Benchmark(
         "bench.startup",
         "Start-up of the command",

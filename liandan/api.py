@@ -53,16 +53,18 @@ class Run:
 
     def evaluate(
         self,
-        data: str | None = None,
+        data: str | Mapping[str, Any] | None = None,
         *,
-        split: str = "val",
+        split: str | None = None,
         batch_size: int | None = None,
         tta: Sequence[str] = (),
         answers: int = 200,
     ) -> dict[str, float]:
-        """{"<split>/<metric>": value} of the run's own split, or of the data at a path; writes evaluation/<split>/.
+        """{"<split>/<metric>": value} of the run's own split, or of other data; writes evaluation/<split>/.
 
         Args:
+            data: a path, or {"path": ..., "format": ..., arguments of the reader}, as a recipe's data.test.
+            split: val, test or train of the run, val if not given; of other data, what it is called.
             tta: views each prediction is averaged over beside the sample itself, such as hflip; the split is then called <split>-tta.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
         """
@@ -207,8 +209,9 @@ def compare(*targets: str | Path) -> Comparison:
 def model(name: str, **kwargs: Any) -> nn.Module:
     """A model by its name, such as "timm/resnet18" or "liandan/lenet5"; keyword arguments are its builder's."""
     from liandan import models
+    from liandan.runtime.weights import local
 
-    return models.build(name, **kwargs)
+    return models.build(local(name), **kwargs)
 
 
 __all__ = ["Recipe", "RecipeError", "Run", "compare", "load_recipe", "model", "open_predictor", "open_run", "recipe_of", "train"]

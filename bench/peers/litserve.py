@@ -11,38 +11,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import litserve
+
 _WAIT = 0.002  # seconds that a first request waits for others, as liandan's
 
 
-def main() -> None:
-    import litserve
+class Classifier(litserve.LitAPI):
+    """A run, asked with the bodies that `liandan serve` takes."""
 
-    class Classifier(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            from liandan.runs.layout import Layout
-            from liandan.runtime.opened import open_run
+    def __init__(self, run: Path, batch: int) -> None:
+        super().__init__(max_batch_size=batch, batch_timeout=_WAIT, api_path="/v1/predict")
+        self.path = run
 
-            self.run = open_run(Layout(Path(sys.argv[1])))
+    def setup(self, device: str) -> None:
+        from liandan.runs.layout import Layout
+        from liandan.runtime.opened import open_run
 
-        def decode_request(self, request: dict[str, Any], **kwargs: Any) -> bytes:
-            return base64.b64decode(request["inputs"][0].partition(",")[2])
+        self.run = open_run(Layout(self.path))
 
-        def batch(self, inputs: list[bytes]) -> list[bytes]:
-            return inputs
+    def decode_request(self, request, **kwargs: Any) -> bytes:  # without a type, which LitServe would read: a body of JSON
+        return base64.b64decode(request["inputs"][0].partition(",")[2])
 
-        def predict(self, x: list[bytes], **kwargs: Any) -> list[dict[str, Any]]:
-            return self.run.predict(x)
+    def batch(self, inputs: list[bytes]) -> list[bytes]:
+        return inputs
 
-        def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return output
+    def predict(self, x: list[bytes], **kwargs: Any) -> list[dict[str, Any]]:
+        return self.run.predict(x)
 
-        def encode_response(self, output: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-            return {"predictions": [output]}
+    def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return output
 
-    api = Classifier(max_batch_size=int(sys.argv[3]), batch_timeout=_WAIT, api_path="/v1/predict")
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True, timeout=60)
-    server.run(host="127.0.0.1", port=int(sys.argv[2]), num_api_servers=1, generate_client_file=False, log_level="warning")
+    def encode_response(self, output: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {"predictions": [output]}
 
 
 if __name__ == "__main__":
-    main()
+    api = Classifier(Path(sys.argv[1]), int(sys.argv[3]))
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True, timeout=60)
+    server.run(host="127.0.0.1", port=int(sys.argv[2]), num_api_servers=1, generate_client_file=False, log_level="warning")

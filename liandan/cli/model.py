@@ -45,7 +45,7 @@ def get(
 
 @app.command("summary")
 def summary(
-    name: str = typer.Argument(help="A model's name."),
+    name: str = typer.Argument(help="A model's name; hf/ with a folder, a .gguf file or the id of a hub."),
     overrides: list[str] = typer.Argument(
         None,
         metavar="[KEY=VALUE]...",
@@ -59,7 +59,9 @@ def summary(
     from liandan.models.summary import summary as summarize
     from liandan.models.weights import load_weights
     from liandan.recipe.scalars import resolve
+    from liandan.runtime.weights import local
 
+    name = local(name)
     arguments: dict[str, Any] = {key: resolve(value) for key, _, value in (item.partition("=") for item in overrides or [])}
     size = arguments.pop("size", None) if not models.accepts(name, "size") else arguments.get("size")
     weights = arguments.pop("weights", None)

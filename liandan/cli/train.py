@@ -85,8 +85,8 @@ def command(
         print(f"{outcome.reason} at step {outcome.step}, best at step {outcome.best_step}: {outcome.layout.root}")
         for split in dict.fromkeys(name.partition("/")[0] for name in outcome.metrics):
             print(f"report: {outcome.layout.evaluation(split) / 'report.html'}")
-        print("next:")
-        print("  liandan evaluate last\n  liandan predict last <files or text>\n  liandan runs show last")
+        run = "last" if recipe.run.dir is None else shlex.quote(str(outcome.layout.root))
+        print(f"next:\n  liandan evaluate {run}\n  liandan predict {run} <files or text>\n  liandan runs show {run}")
 
 
 def cross_validate(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from liandan.data import tokenizer as tokenizers
-from liandan.data.conversations import Conversation, ConversationSource, Message
+from liandan.data.conversations import ConversationSource, Message
 from liandan.data.errors import DataError, suggest
+from liandan.data.kept import Ragged, kept
 from liandan.data.protocols import Batch, Sample
-from liandan.data.template import TEMPLATES, Encoded, Template
+from liandan.data.template import TEMPLATES, Template
 from liandan.data.tokenizer import Tokenizer
 
 
@@ -26,6 +27,7 @@ class ChatPipeline:
     """
 
     kind = "chat"
+    section = "text"  # of the recipe's data: what `fit` makes use of
 
     def __init__(self, tokenizer: Tokenizer, template: Template, context: int) -> None:
         self.tokenizer, self.template, self.context = tokenizer, template, context
@@ -57,8 +59,11 @@ class ChatPipeline:
         asked = {"tokenizer": "auto", "vocab_size": 4096, "context": 128, "template": "auto", **(text or {})}
         own = defaults or {}
         special = dict(own.get("special_tokens") or {})
-        pieces = (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
-        tokenizer = tokenizers.choose(pieces, asked, own.get("tokenizer"))
+
+        def pieces() -> Iterator[str]:
+            return (f"{m.content}\n" for i in range(len(source)) for m in source.messages(i))
+
+        tokenizer = tokenizers.choose(pieces, asked, own.get("tokenizer"), source.content())
         if asked["template"] == "auto":
             jinja = own.get("chat_template") or TEMPLATES["chatml"]
         elif asked["template"] in TEMPLATES:
@@ -73,6 +78,12 @@ class ChatPipeline:
     def samples(self, source: ConversationSource, training: bool) -> ChatSamples:
         """The sequences of a split; raises DataError, with its row, for a conversation that the template does not take."""
         return ChatSamples(source, self.template, self.context)
+
+    def lengths(self, source: ConversationSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 (N,) each: the tokens of each conversation, those that the context keeps, and those of them that are learned."""
+        samples = self.samples(source, training=False)
+        learned = [int((samples.sample(i)["weights"][1:] > 0).sum()) for i in range(len(samples))]
+        return samples.lengths, np.minimum(samples.lengths, self.context + 1), np.array(learned, dtype=np.int64)
 
     def encode(self, text: str) -> np.ndarray:
         """A user's message -> int64 (T,), as far as the opening of the answer."""
@@ -107,8 +118,7 @@ class ChatPipeline:
         return {**files, "generation_config.json": {"eos_token_id": list(ends)}}
 
     def to_json(self) -> dict[str, Any]:
-        template = {"jinja": self.template.jinja, "special_tokens": self.template.special, "stops": list(self.template.stops)}
-        return {"kind": self.kind, "context": self.context, "tokenizer": self.tokenizer.to_json(), "template": template}
+        return {"kind": self.kind, "context": self.context, **self.template.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], cache_limit: int = 0) -> ChatPipeline:
@@ -119,29 +129,24 @@ class ChatPipeline:
 
 
 class ChatSamples:
-    """Conversations as token sequences, encoded once.
+    """Conversations as token sequences, encoded once and kept.
 
     Attributes:
+        lengths: int64 (N,), tokens of each conversation, uncut.
         cut: how many conversations are longer than the context, of which the rest is left out.
     """
 
     resident = True
 
     def __init__(self, source: ConversationSource, template: Template, context: int) -> None:
-        self.source, self.cut = source, 0
-        self._encoded = [self._one(source.messages(i), template, context, source.name(i)) for i in range(len(source))]
-
-    def _one(self, messages: Conversation, template: Template, context: int, name: str) -> Encoded:
-        try:
-            whole = template.encode(messages)
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error
-        self.cut += len(whole.ids) > context + 1
-        return Encoded(whole.ids[: context + 1], whole.weights[: context + 1])
+        self.source, self.context = source, context
+        self._encoded = Ragged(kept({"conversations": source.content(), "template": template.to_json()}, lambda: encoded(source, template)))
+        self.lengths = self._encoded.lengths
+        self.cut = int((self.lengths > context + 1).sum())
 
     @property
     def nbytes(self) -> int:
-        return sum(one.ids.nbytes + one.weights.nbytes for one in self._encoded)
+        return self._encoded.nbytes
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -151,8 +156,8 @@ class ChatSamples:
 
     def sample(self, index: int, key: int | None = None) -> Sample:
         """{"ids": int64 (T,), "weights": float32 (T,)}, at most context + 1 tokens."""
-        one = self._encoded[index]
-        return {"ids": torch.from_numpy(one.ids), "weights": torch.from_numpy(one.weights)}
+        ids, weights = (self._encoded.of(name, index)[: self.context + 1] for name in ("ids", "weights"))
+        return {"ids": torch.from_numpy(ids.astype(np.int64)), "weights": torch.from_numpy(np.array(weights))}
 
     def collate(self, samples: list[Sample]) -> Batch:
         """See `collate`."""
@@ -161,6 +166,16 @@ class ChatSamples:
     def batch(self, indices: np.ndarray, keys: np.ndarray | None = None) -> Batch:
         """See protocols.Samples.batch."""
         return collate([self.sample(int(i)) for i in indices])
+
+
+def encoded(source: ConversationSource, template: Template) -> Iterator[dict[str, np.ndarray]]:
+    """The tokens of each conversation, whole; raises DataError, with its row, for one that the template does not take."""
+    for i in range(len(source)):
+        try:
+            one = template.encode(source.messages(i))
+        except DataError as error:
+            raise DataError(f"{source.name(i)}: {error}") from error
+        yield {"ids": one.ids.astype(template.tokenizer.dtype), "weights": one.weights, "length": np.array([len(one.ids)])}
 
 
 def collate(samples: list[Sample]) -> Batch:

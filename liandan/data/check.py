@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from liandan.data.check_text import lengths_of, near_texts_of, said_of, token_lengths
 from liandan.data.conversations import ConversationSource
 from liandan.data.duplicates import SHAPE, alike, groups, thumbnail
 from liandan.data.errors import Unreadable
 from liandan.data.image_files import ImageFiles
 from liandan.data.images import decode, probe
 from liandan.data.labeled_text import LabeledText
+from liandan.data.rows import BadRows
 from liandan.data.stats import class_counts
 from liandan.data.text import TextSource
 from liandan.data.tokens import TokenSource
 
-_MOST_ALIKE = 0.01  # of a split: fewer pictures that only look like those of another split are noted, for looks can deceive
+_MOST_ALIKE = 0.01  # of a split: fewer samples that are only like those of another split are noted, for looks can deceive
 
 
 @dataclass
@@ -37,11 +39,16 @@ class Report:
         unreadable: rows {file, reason}.
         duplicates: groups of names with the same content.
         conflicts: those of them whose members have different classes.
-        near_duplicates: groups of names of one picture, saved again or resized.
-        leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", "looks alike".
+        near_duplicates: groups of names of one picture, saved again or resized; or of nearly the same text.
+        leaks: rows {name, other, split, how} of samples that an earlier split has too, as `other`; how: "same content", or for
+            pictures "looks alike", for texts "reads alike".
         ignored: files that are hidden or no images.
         empty_classes: class folders without an image.
         text: characters, bytes, documents, encodings; of labeled texts and conversations, their lengths in characters; of text only.
+        tokens: of labeled texts and conversations, their lengths in tokens; see check_text.token_lengths.
+        bad_rows: rows {file, line, reason} of a file of rows that are none of its format; nothing else of that file is looked at.
+        looks: what such a row should look like.
+        empty_answers: conversations in which the assistant says nothing.
         faults: sentences; a person should act on each. Non-empty means judged bad.
         notes: sentences worth knowing.
     """
@@ -60,6 +67,10 @@ class Report:
     ignored: list[str] = field(default_factory=list)
     empty_classes: list[str] = field(default_factory=list)
     text: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, Any] = field(default_factory=dict)
+    bad_rows: list[dict[str, Any]] = field(default_factory=list)
+    looks: str = ""
+    empty_answers: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -67,13 +78,17 @@ class Report:
         return asdict(self)
 
 
-def check(source: Any) -> Report:
+def check(source: Any, pipeline: Any = None) -> Report:
     """Judge a source. Reads all of it; an unreadable file is a row of the report, never an exception."""
-    return check_splits({"train": source})["train"]
+    return check_splits({"train": source}, pipeline)["train"]
 
 
-def check_splits(splits: Mapping[str, Any]) -> dict[str, Report]:
-    """Judge the splits of a run, each by itself and for what it shares with those before it; see `check`."""
+def check_splits(splits: Mapping[str, Any], pipeline: Any = None) -> dict[str, Report]:
+    """Judge the splits of a run, each by itself and for what it shares with those before it; see `check`.
+
+    Args:
+        pipeline: what makes tokens of labeled texts or conversations in the run; None: lengths are told in characters alone.
+    """
     reports = {name: Report(str(source.path), source.format, len(source)) for name, source in splits.items()}
     several = {name: source for name, source in splits.items() if not isinstance(source, TextSource | TokenSource)}
     for name, source in splits.items():
@@ -81,27 +96,36 @@ def check_splits(splits: Mapping[str, Any]) -> dict[str, Report]:
             _check_text(source, reports[name])
         elif isinstance(source, TokenSource):
             reports[name].text = {"tokens": len(source), "vocab_size": source.vocab_size}
-    _compare([seen for name, source in several.items() for seen in _look(name, source, reports[name])], several, reports)
+    _compare([seen for name, source in several.items() for seen in _look(name, source, reports[name], pipeline)], several, reports)
     for name, source in several.items():
         _judge(source, reports[name])
     return reports
 
 
+def check_rows(error: BadRows) -> Report:
+    """The report of a file that cannot be read as data for its rows."""
+    report = Report(str(error.path), error.path.suffix.removeprefix("."), error.count, looks=error.looks)
+    report.bad_rows = [{"file": error.path.name, "line": line, "reason": reason} for line, reason in error.rows]
+    report.faults = [f"{len(error.rows)} of {error.count} rows are none; one looks like {error.looks}"]
+    return report
+
+
 @dataclass(frozen=True)
 class _Seen:
-    """A readable sample: its split, its index there, the sha256 of its content, and an image's thumbnail where it is no smaller."""
+    """A readable sample: its split, its index there, the sha256 of its content, and what near copies of it are known by: an image's
+    thumbnail where it is no smaller, or a text."""
 
     split: str
     index: int
     content: bytes
-    thumbnail: np.ndarray | None
+    look: Any
 
 
-def _look(split: str, source: Any, report: Report) -> list[_Seen]:
+def _look(split: str, source: Any, report: Report, pipeline: Any) -> list[_Seen]:
     """Read every sample, counting what they are."""
     report.classes = class_counts(source)
     if isinstance(source, LabeledText | ConversationSource):
-        return _look_at_texts(split, source, report)
+        return _look_at_texts(split, source, report, pipeline)
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     seen = []
@@ -120,16 +144,14 @@ def _look(split: str, source: Any, report: Report) -> list[_Seen]:
     return seen
 
 
-def _look_at_texts(split: str, source: LabeledText | ConversationSource, report: Report) -> list[_Seen]:
-    if isinstance(source, LabeledText):
-        texts, lengths = source.texts, [len(text) for text in source.texts]
-    else:
-        texts = [repr([(message.role, message.content) for message in one]) for one in source.conversations]
-        lengths = [sum(len(message.content) for message in one) for one in source.conversations]
-    quantiles = (("shortest", 0.0), ("median", 0.5), ("95%", 0.95), ("longest", 1.0))
-    report.text = {name: int(np.quantile(lengths, q)) for name, q in quantiles if lengths}
+def _look_at_texts(split: str, source: LabeledText | ConversationSource, report: Report, pipeline: Any) -> list[_Seen]:
+    texts = [said_of(source, i) for i in range(len(source))]
+    report.text = lengths_of([text.length for text in texts])
+    report.empty_answers = [source.name(i) for i, text in enumerate(texts) if text.empty]
+    if pipeline is not None:
+        token_lengths(source, pipeline, report)
     # a lone half of a surrogate pair, which JSON can hold, is no UTF-8
-    return [_Seen(split, i, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), None) for i, text in enumerate(texts)]
+    return [_Seen(split, i, hashlib.sha256(t.exact.encode("utf-8", "surrogatepass")).digest(), t.whole) for i, t in enumerate(texts)]
 
 
 def _image_facts(source: Any, i: int) -> tuple[str, str, bytes, torch.Tensor]:
@@ -157,10 +179,12 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
                 reports[split].duplicates.append(names)
                 if len({str(source.target(i)) for i in indices}) > 1:
                     reports[split].conflicts.append(names)
-    looks = {group[0]: look for group in same.values() if (look := seen[group[0]].thumbnail) is not None}
+    looks = {group[0]: look for group in same.values() if (look := seen[group[0]].look) is not None}
     firsts = list(looks)
-    pairs: list[tuple[int, int]] = []
-    if looks:
+    how_alike, pairs = "looks alike", list[tuple[int, int]]()
+    if looks and isinstance(looks[firsts[0]], str):
+        how_alike, pairs = "reads alike", near_texts_of(list(looks.values()), next(iter(reports.values())))
+    elif looks:
         pairs = alike(np.stack(list(looks.values())), lambda i: splits[seen[firsts[i]].split].image(seen[firsts[i]].index))
     near = [[firsts[i] for i in group] for group in groups(pairs)]
     for group in near:
@@ -168,8 +192,8 @@ def _compare(seen: list[_Seen], splits: Mapping[str, Any], reports: dict[str, Re
             if len(indices) > 1:
                 reports[split].near_duplicates.append([splits[split].name(i) for i in indices])
     leaked: set[int] = set()
-    pictures = [[k for first in group for k in same[seen[first].content]] for group in near]  # with the copies of each
-    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), ("looks alike", pictures)):
+    nearly = [[k for first in group for k in same[seen[first].content]] for group in near]  # with the copies of each
+    for how, found in (("same content", [group for group in same.values() if len(group) > 1]), (how_alike, nearly)):
         for group in found:
             first = seen[group[0]]  # `seen` is in the order of the splits
             for image, k in ((seen[k], k) for k in group if seen[k].split != first.split and k not in leaked):
@@ -199,7 +223,9 @@ def _judge(source: Any, report: Report) -> None:
         report.faults.append(f"{len(report.empty_classes)} class folders hold no image: {some(report.empty_classes)}")
     if report.conflicts:
         report.faults.append(f"{len(report.conflicts)} {what} stand in several classes: {some([' = '.join(g) for g in report.conflicts])}")
-    for how, bearable in (("same content", 0.0), ("looks alike", _MOST_ALIKE)):
+    if report.empty_answers:
+        report.faults.append(f"{len(report.empty_answers)} {what} have an answer that is empty: {some(report.empty_answers)}")
+    for how, bearable in (("same content", 0.0), ("looks alike", _MOST_ALIKE), ("reads alike", _MOST_ALIKE)):
         pairs = [f"{row['name']} = {row['other']} of {row['split']}" for row in report.leaks if row["how"] == how]
         told = report.faults if len(pairs) > bearable * report.count else report.notes
         if pairs:
@@ -211,7 +237,8 @@ def _judge(source: Any, report: Report) -> None:
         report.notes.append(f"{inside} {what} occur more than once: a held-out copy of a training sample flatters the validation")
     if report.near_duplicates:
         shown = some([" ~ ".join(group) for group in report.near_duplicates])
-        report.notes.append(f"{len(report.near_duplicates)} images occur again resized or saved anew: {shown}")
+        again = "resized or saved anew" if what == "images" else "nearly word for word"
+        report.notes.append(f"{len(report.near_duplicates)} {what} occur again {again}: {shown}")
     report.notes.extend(getattr(source, "notes", ()))
     if report.ignored:
         report.notes.append(f"{len(report.ignored)} files are hidden or no images and are left out: {some(report.ignored)}")

@@ -1,4 +1,4 @@
-"""Format `conversations`: questions and answers, one conversation a row of JSON, JSONL, CSV or parquet.
+"""Format `conversations`: questions and answers, one conversation a row; see rows.Rows.
 
 Four shapes of a row are known, and told apart by their keys:
 
@@ -12,15 +12,17 @@ Whatever the shape, a conversation becomes messages in turn: perhaps a system me
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from liandan.data.fingerprint import digest, file_digest
-from liandan.data.rows import BadRow, first_row, judged, the_file
+from liandan.data.kept import Ragged, kept
+from liandan.data.rows import BadRow, Rows, first_row, judged, the_file
 
 _ROLES = {
     "system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant", "model": "assistant",
@@ -50,35 +52,49 @@ class ConversationSource:
     """Conversations of one file.
 
     Attributes:
-        rows: where each conversation stands: the row's number, from 1 (of JSONL and CSV: the line's).
+        stored: all that the file has, as JSON and memory-mapped; see `_stored`.
+        chosen: int64 (N,), which of them these are.
         checksum: sha256 of the file.
+        encoding: of a file of text, where it was stated.
+        notes: what a person should know of how it was read.
     """
 
     path: Path
-    conversations: list[Conversation] = field(repr=False)
-    rows: np.ndarray
+    stored: Ragged = field(repr=False)
+    chosen: np.ndarray = field(repr=False)
     checksum: str
+    encoding: str | None = None
+    notes: list[str] = field(default_factory=list, repr=False)
 
     format = "conversations"
     labels = None
     targets = None
 
     def __len__(self) -> int:
-        return len(self.conversations)
+        return len(self.chosen)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 (N,): where each conversation stands, see rows.Rows."""
+        return self.stored.each("row")[self.chosen]
 
     def messages(self, i: int) -> Conversation:
         """The i-th conversation."""
-        return self.conversations[i]
+        return [Message(*turn) for turn in json.loads(self.stored.of("json", int(self.chosen[i])).tobytes())]
 
     def target(self, i: int) -> int | None:
         return None
 
     def name(self, i: int) -> str:
         """ "qa.json:12", its row."""
-        return f"{self.path.name}:{int(self.rows[i])}"
+        return f"{self.path.name}:{int(self.stored.each('row')[self.chosen[i]])}"
 
     def subset(self, indices: np.ndarray) -> ConversationSource:
-        return ConversationSource(self.path, [self.conversations[int(i)] for i in indices], self.rows[indices], self.checksum)
+        return replace(self, chosen=self.chosen[np.asarray(indices, dtype=np.int64)])
+
+    def content(self) -> list[Any]:
+        """All that the conversations depend on: the bytes, how they are read, and which of them."""
+        return [self.checksum, self.encoding, digest([row] for row in self.rows.tolist())]
 
     def fingerprint(self) -> dict[str, Any]:
         return {"format": self.format, "count": len(self), "content": self.checksum, "rows": digest([row] for row in self.rows.tolist())}
@@ -87,15 +103,28 @@ class ConversationSource:
         return [[self.path.name, self.path.stat().st_size, self.checksum]]
 
 
-def read_conversations(path: Path) -> ConversationSource:
-    """Read and judge every row of a file, or of the only one in a folder.
+def read_conversations(path: Path, encoding: str | None = None) -> ConversationSource:
+    """Read and judge every row of a file, or of the only one in a folder; what was judged once is kept for the next time.
+
+    Args:
+        encoding: of a file of text; default: UTF-8, and GB 18030 where that fails.
 
     Raises:
-        DataError: no row, or bad rows, told as in `rows.judged`.
+        BadRows: rows that are no conversations, told as in `rows.judged`.
+        DataError: no row.
     """
     file = the_file(path, "conversations")
-    found, rows = judged(file, conversation, "conversations", _shape)
-    return ConversationSource(file, found, rows, file_digest(file))
+    rows, checksum = Rows(file, encoding), file_digest(file)
+    facts = {"conversations": checksum, "suffix": file.suffix.lower(), "encoding": encoding}
+    stored = Ragged(kept(facts, lambda: map(_stored, judged(rows, conversation, "conversations", _shape))))
+    return ConversationSource(file, stored, np.arange(len(stored)), checksum, encoding, rows.notes)
+
+
+def _stored(found: tuple[int, Conversation]) -> dict[str, np.ndarray]:
+    """(number of the row, messages) -> its number, its JSON in bytes, and their length."""
+    turns = [[message.role, message.content, message.loss_weight] for message in found[1]]
+    data = np.frombuffer(json.dumps(turns).encode(), dtype=np.uint8)
+    return {"json": data, "length": np.array([len(data)]), "row": np.array([found[0]])}
 
 
 def looks_like_conversations(path: Path) -> bool:

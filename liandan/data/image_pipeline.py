@@ -45,6 +45,7 @@ class ImagePipeline:
     """
 
     kind = "images"
+    section = "transforms"  # of the recipe's data: what `fit` makes use of
 
     def __init__(
         self, channels: int, train: list[Step], eval: list[Step], shape: Sequence[int], cache_limit: int = CACHE_LIMIT,

@@ -16,7 +16,7 @@ import numpy as np
 from liandan.data.errors import DataError, suggest
 from liandan.data.files import hidden, shown, walk
 from liandan.data.fingerprint import digest, file_digest
-from liandan.data.rows import BadRow, first_row, judged, the_file
+from liandan.data.rows import BadRow, Rows, first_row, judged, the_file
 from liandan.data.text import read_text
 
 _TEXT, _LABEL = "text", "label"
@@ -31,6 +31,8 @@ class LabeledText:
         targets: int64 (N,), indices into `labels`.
         names: where each stands: "reviews.jsonl:12" (its row, of JSONL and CSV its line), or "positive/1.txt".
         files: [name, bytes, sha256] of each file.
+        encoding: of the files, where it was stated.
+        notes: what a person should know of how they were read.
     """
 
     path: Path
@@ -39,6 +41,8 @@ class LabeledText:
     labels: list[str]
     names: list[str] = field(repr=False)
     files: list[list[Any]] = field(repr=False)
+    encoding: str | None = None
+    notes: list[str] = field(default_factory=list, repr=False)
 
     format = "labeled_text"
     multi_label = False
@@ -59,6 +63,10 @@ class LabeledText:
         texts, names = [self.texts[int(i)] for i in indices], [self.names[int(i)] for i in indices]
         return replace(self, texts=texts, targets=self.targets[indices], names=names)
 
+    def content(self) -> str:
+        """sha256 of the texts."""
+        return digest([text] for text in self.texts)
+
     def fingerprint(self) -> dict[str, Any]:
         return {
             "format": self.format,
@@ -72,13 +80,16 @@ class LabeledText:
         return self.files
 
 
-def read_labeled_text(path: Path, text: str = _TEXT, label: str = _LABEL, labels: list[str] | None = None) -> LabeledText:
+def read_labeled_text(
+    path: Path, text: str = _TEXT, label: str = _LABEL, encoding: str | None = None, labels: list[str] | None = None
+) -> LabeledText:
     """Read a file of rows, the only one in a folder, or a folder with a folder of .txt files for each class.
 
     Args:
         path: the file or folder.
         text: the key, or column, of the text.
         label: the key of the class: a name, or a whole number, which is a name as well.
+        encoding: of the files; default: UTF-8, and GB 18030 where that fails.
         labels: class names whose order gives the targets (a run's own, for its validation or test data). Default: the names
             found, sorted: as numbers where all are, else by code point.
 
@@ -86,7 +97,7 @@ def read_labeled_text(path: Path, text: str = _TEXT, label: str = _LABEL, labels
         DataError: no text, bad rows with their places, or a class that is not among `labels`.
     """
     if path.is_dir() and (classes := _class_folders(path)):
-        return _read_folders(path, classes, labels)
+        return _read_folders(path, classes, encoding, labels)
 
     def judge(row: Any) -> tuple[str, str]:
         found = _judge(row, text, label)
@@ -95,9 +106,10 @@ def read_labeled_text(path: Path, text: str = _TEXT, label: str = _LABEL, labels
         return found
 
     file = the_file(path, "texts with a label each")
-    found, rows = judged(file, judge, "texts with a label each", lambda row: f'{{"{text}": "...", "{label}": "positive"}}')
-    names = [f"{file.name}:{row}" for row in rows.tolist()]
-    return _source(file, found, names, labels, [[file.name, file.stat().st_size, file_digest(file)]])
+    rows = Rows(file, encoding)
+    found = list(judged(rows, judge, "texts with a label each", lambda row: f'{{"{text}": "...", "{label}": "positive"}}'))
+    names, files = [f"{file.name}:{row}" for row, _ in found], [[file.name, file.stat().st_size, file_digest(file)]]
+    return _source(file, [one for _, one in found], names, labels, files, encoding, rows.notes)
 
 
 def looks_like_labeled_text(path: Path) -> bool:
@@ -110,8 +122,6 @@ def _judge(row: Any, text: str, label: str) -> tuple[str, str]:
     """(text, class) of a row; raises BadRow."""
     if not isinstance(row, Mapping):
         raise BadRow(f"expected an object with keys, got {type(row).__name__}")
-    if row.get(None):
-        raise BadRow(f"{len(row)} columns and more cells than that: a text that holds a comma stands in double quotes")
     for key in (text, label):
         if key not in row:
             known = [str(k) for k in row]
@@ -134,31 +144,35 @@ def _class_folders(path: Path) -> list[str]:
     return [name for name in inside if any(found.relative.lower().endswith(".txt") for found in walk(path, name))]
 
 
-def _read_folders(path: Path, classes: list[str], labels: list[str] | None) -> LabeledText:
+def _read_folders(path: Path, classes: list[str], encoding: str | None, labels: list[str] | None) -> LabeledText:
     unknown = [name for name in map(shown, classes) if labels is not None and name not in labels]
     if unknown:
         raise DataError(f'{path}: folder "{unknown[0]}" is not a class of the training data; {suggest(unknown[0], labels or ())}')
     found: list[tuple[str, str]] = []
     names: list[str] = []
     files: list[list[Any]] = []
+    notes: list[str] = []
     for name in classes:
         relatives = sorted(f.relative for f in walk(path, name) if f.relative.lower().endswith(".txt"))
         for relative in relatives:
-            said = "".join(read_text(path / relative).pieces()).strip()
+            one = read_text(path / relative, encoding)
+            said = "".join(one.pieces()).strip()
+            notes += one.notes
             if not said:
                 raise DataError(f"{path / relative}: is empty; remove it")
             found.append((said, shown(name)))
             names.append(shown(relative))
             files.append([shown(relative), (path / relative).stat().st_size, file_digest(path / relative)])
-    return _source(path, found, names, labels, files)
+    return _source(path, found, names, labels, files, encoding, notes)
 
 
 def _source(
-    path: Path, found: list[tuple[str, str]], names: list[str], labels: list[str] | None, files: list[list[Any]]
-) -> LabeledText:
+    path: Path, found: list[tuple[str, str]], names: list[str], labels: list[str] | None, files: list[list[Any]],
+    encoding: str | None, notes: list[str],
+) -> LabeledText:  # fmt: skip
     there = {label for _, label in found}
     numbers = all(label.isdecimal() for label in there)
     known = list(labels) if labels is not None else sorted(there, key=lambda label: (int(label), label) if numbers else (0, label))
     index = {label: k for k, label in enumerate(known)}
     targets = np.array([index[label] for _, label in found], dtype=np.int64)
-    return LabeledText(path, [said for said, _ in found], targets, known, names, files)
+    return LabeledText(path, [said for said, _ in found], targets, known, names, files, encoding, notes)

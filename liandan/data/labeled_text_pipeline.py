@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import torch
 
 from liandan.data import tokenizer as tokenizers
 from liandan.data.errors import DataError, Unreadable
+from liandan.data.kept import Ragged, kept
 from liandan.data.labeled_text import LabeledText
 from liandan.data.protocols import Batch, Sample
 from liandan.data.text import read_text
 from liandan.data.tokenizer import Tokenizer
+
+_TOGETHER = 1024  # texts encoded at a time
+_ENDLESS = 1 << 30  # tokens
 
 
 class LabeledTextPipeline:
@@ -27,6 +31,7 @@ class LabeledTextPipeline:
     """
 
     kind = "labeled_text"
+    section = "text"  # of the recipe's data: what `fit` makes use of
 
     def __init__(self, tokenizer: Tokenizer, context: int) -> None:
         if context <= tokenizer.frame:
@@ -60,11 +65,25 @@ class LabeledTextPipeline:
         own, context = defaults or {}, int(asked["context"])
         if own.get("context") and context > own["context"]:
             raise DataError(f"data.text.context: the model sees at most {own['context']} tokens, got {context}")
-        return cls(tokenizers.choose(source.texts, asked, own.get("tokenizer")), context)
+        return cls(tokenizers.choose(lambda: source.texts, asked, own.get("tokenizer"), source.content()), context)
 
     def samples(self, source: LabeledText, training: bool) -> LabeledTextSamples:
-        """The sequences of a split, encoded once; raises DataError, with its place, for a text that leaves no token."""
-        return LabeledTextSamples(source, self.tokenizer.encode_whole(source.texts, self.context))
+        """The sequences of a split, encoded once and kept; raises DataError, with its place, for a text that leaves no token."""
+
+        def parts() -> Iterator[dict[str, np.ndarray]]:
+            for at in range(0, len(source), _TOGETHER):
+                encoded = self.tokenizer.encode_whole(source.texts[at : at + _TOGETHER], self.context)
+                length = np.array([len(ids) for ids in encoded], dtype=np.int64)
+                yield {"ids": np.concatenate(encoded).astype(self.tokenizer.dtype), "length": length}
+
+        facts = {"texts": source.content(), "tokenizer": self.tokenizer.to_json(), "context": self.context}
+        return LabeledTextSamples(source, Ragged(kept(facts, parts)))
+
+    def lengths(self, source: LabeledText) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 (N,) each: the tokens of each text with the special ones, those that the context keeps, and those that are learned from."""
+        whole = LabeledTextPipeline(self.tokenizer, _ENDLESS).samples(source, training=False).lengths
+        kept = np.minimum(whole, self.context)
+        return whole, kept, kept
 
     def example(self, prompt: str | bytes) -> Sample:
         """{"ids": int64 (T,)} of a text, or of the .txt file of that name; `collate` makes the batch. Bytes are a text in UTF-8, never a
@@ -110,15 +129,16 @@ class LabeledTextSamples:
 
     resident = True
 
-    def __init__(self, source: LabeledText, encoded: list[np.ndarray]) -> None:
-        empty = next((i for i, ids in enumerate(encoded) if not len(ids)), None)
-        if empty is not None:
-            raise DataError(f"{source.name(empty)}: the tokenizer leaves nothing of {source.text(empty)!r:.40}; remove it")
-        self.source, self._encoded = source, encoded
+    def __init__(self, source: LabeledText, encoded: Ragged) -> None:
+        empty = np.flatnonzero(encoded.lengths == 0)
+        if len(empty):
+            i = int(empty[0])
+            raise DataError(f"{source.name(i)}: the tokenizer leaves nothing of {source.text(i)!r:.40}; remove it")
+        self.source, self._encoded, self.lengths = source, encoded, encoded.lengths
 
     @property
     def nbytes(self) -> int:
-        return sum(ids.nbytes for ids in self._encoded)
+        return self._encoded.nbytes
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -128,7 +148,7 @@ class LabeledTextSamples:
 
     def sample(self, index: int, key: int | None = None) -> Sample:
         """{"ids": int64 (T,), "label": int}."""
-        return {"ids": torch.from_numpy(self._encoded[index]), "label": self.source.target(index)}
+        return {"ids": torch.from_numpy(self._encoded.of("ids", index).astype(np.int64)), "label": self.source.target(index)}
 
     def collate(self, samples: list[Sample]) -> Batch:
         """See `collate`."""

@@ -17,7 +17,7 @@ from liandan.data.errors import DataError
 from liandan.data.files import shown
 from liandan.data.fingerprint import digest
 from liandan.data.image_files import ImageFiles
-from liandan.data.text import examine
+from liandan.data.text_files import examine
 
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 _MOST_FAULTS = 20  # lines told one by one

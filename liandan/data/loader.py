@@ -8,6 +8,8 @@ import multiprocessing.connection
 import re
 import signal
 import threading
+import time
+import warnings
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, Protocol
@@ -22,6 +24,8 @@ from liandan.data.sampling import Sampling
 from liandan.randomness import mix
 
 Batch = dict[str, Any]
+_TIMED_OUT = "DataLoader timed out"  # how torch begins; an error of a worker's own begins otherwise
+_LOOK = 1.0  # seconds after which workers that gave nothing are looked at
 _RETRIES = 100  # readable samples tried in the place of an unreadable one
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 
@@ -151,25 +155,37 @@ class Loader:
                 awaited.append(request)
                 yield request
 
-        # batch_size=None: the sampler's item is the request for one whole batch
-        loader = DataLoader(
-            fetch, batch_size=None, sampler=remembered(), num_workers=self.workers, timeout=self.timeout, worker_init_fn=_quiet_worker,
-            persistent_workers=False, prefetch_factor=2,
-        )  # fmt: skip
-        batches = iter(loader)
+        with _own_sigchld(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: as the recipe says
+            # batch_size=None: the sampler's item is the request for one whole batch
+            loader = DataLoader(
+                fetch, batch_size=None, sampler=remembered(), num_workers=self.workers, timeout=min(_LOOK, self.timeout),
+                worker_init_fn=_quiet_worker, persistent_workers=False, prefetch_factor=2,
+            )  # fmt: skip
+            batches = iter(loader)
         while True:
             try:
-                with _Awaiting(self.timeout):
-                    batch = next(batches)
-            except StopIteration:
-                return
+                batch = self._awaited(batches)
             except LoaderError as error:  # of a worker, with the worker's traceback before it
                 raise LoaderError(str(error).strip().splitlines()[-1].partition(": ")[2]) from None
             except Exception as error:
                 dead = _end(list(getattr(batches, "_workers", ())))
                 raise self._worker_failed(error, dead, awaited[0][0] if awaited else np.array([], dtype=np.int64)) from error
+            if batch is None:
+                return
             awaited.pop(0)
             yield self._noted(batch)
+
+    def _awaited(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, None at the end. Torch gives up after each look, having seen whether a worker is dead, and can be asked again."""
+        until = time.monotonic() + self.timeout
+        while True:
+            try:
+                with _alarm(until - time.monotonic() + _LOOK):
+                    return next(batches, None)
+            except RuntimeError as error:
+                if not str(error).startswith(_TIMED_OUT) or time.monotonic() >= until:
+                    raise
 
     def _noted(self, batch: Batch) -> Batch:
         self.unreadable.update(batch.pop("unreadable", ()))
@@ -190,7 +206,7 @@ class Loader:
         if pids:
             what = f"data worker (pid {pids}) was killed"
             todo = "if memory ran out, lower data.workers; then resume"
-        elif isinstance(error, _Late) or "timed out" in text:
+        elif isinstance(error, _Late) or text.startswith(_TIMED_OUT):
             what = f"a data worker gave no batch for {self.timeout:g} s"
             todo = "look at these files' disk, or raise data.worker_timeout; then resume"
         else:
@@ -203,52 +219,37 @@ class _Late(Exception):
     """No batch came in time."""
 
 
-class _Awaiting:
-    """Where dead data workers, and late ones, are an error.
+@contextlib.contextmanager
+def _own_sigchld() -> Iterator[None]:
+    """Keeps the program's own handler of dead children: torch's raises wherever the main thread is, in the middle of a checkpoint too."""
+    former = signal.getsignal(signal.SIGCHLD) if _may_signal("SIGCHLD") else None
+    yield
+    if former is not None:
+        signal.signal(signal.SIGCHLD, former)
 
-    Torch's own SIGCHLD handler raises wherever the main thread happens to be, in the middle of a checkpoint too; its own timeout does not
-    cover the moment in which a batch's memory is asked of a worker that stands still. Off the main thread there are no signals, and torch's
-    timeout is all there is.
-    """
 
-    _here = False
-    _torchs: Any = None
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raises _Late after so long, where signals can do that: torch's own timeout does not cover the moment in which a batch's memory is
+    asked of a worker that stands still. There is one such timer; whoever has set it keeps it."""
+    if not _may_signal("SIGALRM") or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+    former = signal.signal(signal.SIGALRM, _late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout + 1.0  # seconds; torch, who knows more, comes first
-        self.former: Any = None
 
-    def __enter__(self) -> None:
-        if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-            return
-        current = signal.getsignal(signal.SIGCHLD)
-        if current is not _Awaiting._handle:
-            _Awaiting._torchs = current
-            signal.signal(signal.SIGCHLD, _Awaiting._handle)
-        _Awaiting._here = True
-        try:
-            _Awaiting._handle(signal.SIGCHLD, None)  # one that has died since the last batch
-        except BaseException:
-            _Awaiting._here = False  # nobody leaves what was not entered: the end of the other workers would raise as well
-            raise
-        if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # the only such timer there is; whoever has set it keeps it
-            self.former = signal.signal(signal.SIGALRM, self._late)
-            signal.setitimer(signal.ITIMER_REAL, self.timeout)
+def _late(number: int, frame: FrameType | None) -> None:
+    raise _Late
 
-    def __exit__(self, *_: object) -> None:
-        if self.former is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self.former)
-        _Awaiting._here = False
 
-    @staticmethod
-    def _handle(number: int, frame: FrameType | None) -> None:
-        if _Awaiting._here and callable(_Awaiting._torchs):
-            _Awaiting._torchs(number, frame)
-
-    @staticmethod
-    def _late(number: int, frame: FrameType | None) -> None:
-        raise _Late
+def _may_signal(name: str) -> bool:
+    return hasattr(signal, name) and threading.current_thread() is threading.main_thread()
 
 
 def _end(workers: list[Any]) -> list[int]:

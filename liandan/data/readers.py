@@ -18,9 +18,8 @@ from liandan.data.image_files import is_image, usable
 from liandan.data.image_folder import read_image_folder
 from liandan.data.labeled_text import looks_like_labeled_text, read_labeled_text
 from liandan.data.rows import SUFFIXES
-from liandan.data.table import SUFFIXES as TABLES
-from liandan.data.table import read_table
-from liandan.data.text import read_text
+from liandan.data.table import looks_like_table, read_table
+from liandan.data.text import looks_like_text, read_text
 from liandan.data.tokens import read_tokens
 
 READERS: dict[str, Callable[..., Any]] = {
@@ -38,12 +37,12 @@ READERS: dict[str, Callable[..., Any]] = {
 _EXPECTED = """  class_folders  a folder with a folder of images for each class
   images         a folder of images
   annotations    a .txt file with a line `<path> <index of the class>` for each image
-  table          a .csv, .tsv or .parquet file with the columns path and label
+  table          images in a file of rows (.csv, .tsv, .parquet, .json, .jsonl) with the columns path and label
   idx            MNIST's files, train-images-idx3-ubyte and train-labels-idx1-ubyte (or with .gz)
-  text           a .txt file, or a folder of them
+  text           a .txt file, a folder of them, or a file of rows with the key text
   tokens         a .npy or .bin file of token ids
-  conversations  questions with their answers: .json, .jsonl, .csv or .parquet in the shape of alpaca, sharegpt, messages or prompt
-  labeled_text   texts with a label each: .json, .jsonl, .csv or .parquet with the keys text and label"""
+  conversations  questions with their answers: a file of rows in the shape of alpaca, sharegpt, messages or prompt
+  labeled_text   texts with a label each: a file of rows with the keys text and label"""
 
 
 def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:
@@ -88,10 +87,8 @@ def _looks_like(path: Path) -> str | None:
         if path.name.removesuffix(".gz").endswith("idx3-ubyte"):
             return "idx"
         suffix = path.suffix.lower()
-        if suffix in SUFFIXES and (found := _of_rows(path)):
-            return found
-        if suffix in TABLES:
-            return "table"
+        if suffix in SUFFIXES:
+            return _of_rows(path) or (None if suffix.startswith(".json") else "table")
         if suffix == ".txt":
             return "annotations" if is_list(path) else "text"
         return {".npy": "tokens", ".bin": "tokens"}.get(suffix)
@@ -113,4 +110,8 @@ def _of_rows(path: Path) -> str | None:
     """The format of a file of rows, or of the only one in a folder, by the keys of its first row."""
     if looks_like_conversations(path):
         return "conversations"
-    return "labeled_text" if looks_like_labeled_text(path) else None
+    if looks_like_labeled_text(path):
+        return "labeled_text"
+    if path.is_dir():
+        return None
+    return "table" if looks_like_table(path) else "text" if looks_like_text(path) else None

@@ -1,4 +1,4 @@
-"""What a data set is made of: classes and how even they are, sizes, kinds of files. Headers alone are read."""
+"""What a data set is made of: classes and how even they are, sizes, kinds of files. Of images headers alone are read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from liandan.data.check_text import lengths_of
+from liandan.data.conversations import ConversationSource
 from liandan.data.errors import Unreadable
 from liandan.data.image_files import ImageFiles
 from liandan.data.images import probe
+from liandan.data.labeled_text import LabeledText
+from liandan.data.text import TextSource
 
 
 @dataclass
@@ -26,6 +30,8 @@ class Statistics:
         width, height: smallest, median and largest, in pixels, as stored.
         sizes: images of each "width x height", the most frequent first.
         modes: images of each "format mode" ("PNG RGBA"), the most frequent first.
+        text: of documents, their lengths in bytes; of labeled texts and conversations, those in characters, of questions and answers each;
+            {"shortest", "median", "95%", "longest"}; and of conversations how many have one turn, several, a system message.
         bytes: of all files.
         unreadable: files whose header cannot be read; `check` says why.
     """
@@ -39,6 +45,7 @@ class Statistics:
     height: list[float] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
+    text: dict[str, dict[str, int]] = field(default_factory=dict)
     bytes: int = 0
     unreadable: int = 0
 
@@ -68,12 +75,33 @@ def statistics(source: Any) -> Statistics:
     found.classes = class_counts(source)
     if found.classes and not source.multi_label and isinstance(source.labels, list):
         found.balance = _balance(list(found.classes.values()))
+    found.text = _texts(source)
     if isinstance(source, ImageFiles):
         _headers(source, found)
     elif getattr(source, "size", None) is not None:
         height, width = source.size
         found.width, found.height, found.sizes = [width] * 3, [height] * 3, {f"{width} x {height}": len(source)}
     return found
+
+
+def _texts(source: Any) -> dict[str, dict[str, int]]:
+    if isinstance(source, TextSource):
+        return {"documents, bytes": lengths_of(source.spans[:, 2] - source.spans[:, 1])}
+    if isinstance(source, LabeledText):
+        return {"texts, characters": lengths_of([len(text) for text in source.texts])}
+    if not isinstance(source, ConversationSource):
+        return {}
+    said: dict[str, list[int]] = {"user": [], "assistant": [], "system": []}
+    single = 0
+    for i in range(len(source)):
+        turns = source.messages(i)
+        single += sum(turn.role == "assistant" for turn in turns) == 1
+        for turn in turns:
+            said[turn.role].append(len(turn.content))
+    return {
+        "conversations": {"of one answer": single, "of several": len(source) - single, "with a system message": len(said["system"])},
+        "questions, characters": lengths_of(said["user"]), "answers, characters": lengths_of(said["assistant"]),
+    }  # fmt: skip
 
 
 def _balance(counts: list[int]) -> dict[str, float]:

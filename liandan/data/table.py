@@ -1,4 +1,4 @@
-"""Format `table`: a .csv, .tsv or .parquet file with a row for each image.
+"""Format `table`: a file of rows (.csv, .tsv, .parquet, .json, .jsonl) with a row for each image.
 
     path,label          one class                      label=label
     path,color,shape    one class of each head         label=[color, shape]
@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from liandan.data.annotations import class_names, paths_from
 from liandan.data.errors import DataError, suggest
-from liandan.data.listed import ListedImages, Row, build, read_lines, refuse
+from liandan.data.listed import ListedImages, Row, build, refuse
 from liandan.data.protocols import Labels
+from liandan.data.rows import BadRow, Rows, first_row
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+COLUMN = "path"  # of the paths, unless the recipe says otherwise
 
-Records = list[tuple[int, dict[str, str]]]  # number of the line (of the row, in parquet), and text by column
+Records = list[tuple[int, dict[str, str]]]  # the row's number, see rows.Rows, and text by column
 
 
 def read_table(
     path: Path,
-    image: str = "path",
+    image: str = COLUMN,
     label: str | list[str] = "label",
     separator: str | None = None,
     multi_label: bool = False,
@@ -38,7 +39,7 @@ def read_table(
     """Read a table of images and their classes.
 
     Args:
-        path: .csv (comma or semicolon), .tsv or .parquet, whose first row names the columns.
+        path: a file of rows, see rows.Rows.
         image: the column of the paths.
         label: the column of the classes' names. Several columns are heads, each with classes of its own.
         separator: what joins the names in the label column where an image has any number of classes.
@@ -46,7 +47,7 @@ def read_table(
         classes: class names in the order of their indices, or the class file, see `annotations`; the column may then hold indices.
             Default: the names found, sorted (as numbers where all are).
         root: the folder that paths are relative to. Default: the table's own folder, then the working folder.
-        encoding: of a .csv or .tsv. Default: UTF-8, with or without a byte order mark, and GB 18030 where that fails.
+        encoding: of a file of text. Default: UTF-8, with or without a byte order mark, and GB 18030 where that fails.
         labels: those of the training data, for its validation or test data.
 
     Raises:
@@ -81,6 +82,12 @@ def read_table(
         targets = list(zip(*(_column(records, c, names[c], faults) for c in columns), strict=True))
     rows = [Row(line, cells[image], target) for (line, cells), target in zip(records, targets, strict=True)]
     return build(path, "table", rows, root, faults, labels=names, multi_label=multi_label or joined, notes=notes)
+
+
+def looks_like_table(path: Path) -> bool:
+    """Whether the first row of a file has a key or column for the path of an image."""
+    row = first_row(path)
+    return isinstance(row, Mapping) and COLUMN in row
 
 
 # --- what is in the cells ---------------------------------------------------------------------------------------------------
@@ -140,54 +147,25 @@ def _unknown(name: str, index: dict[str, int]) -> str:
 
 def _records(path: Path, image: str, labels: list[str], encoding: str | None) -> tuple[Records, list[str]]:
     """The rows' cells as text without the space around it, of the columns that are needed."""
-    if path.suffix.lower() == ".parquet":
-        return _parquet(path, [image, *labels]), []
-    lines, notes = read_lines(path, encoding)
-    head = lines[0]
-    delimiters = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
-    delimiter = next((d for d in delimiters if image in _cells(head, d)), delimiters[0])
-    columns = _cells(head, delimiter)
-    _need(path, [image, *labels], columns)
-    # a cell in quotes may hold ends of lines, so csv reads on where the header ended
-    reader = csv.reader((line + "\n" for line in lines[1:]), delimiter=delimiter, strict=True)
+    needed = [image, *labels]
+    rows = Rows(path, encoding, needed)
+    if rows.columns is not None:
+        _need(path, needed, rows.columns)
     faults: list[tuple[int, str]] = []
     records: Records = []
-    at = {column: columns.index(column) for column in (image, *labels)}
-    start = 2
-    try:
-        for cells in reader:
-            if len(cells) == len(columns):
-                records.append((start, {column: cells[k].strip() for column, k in at.items()}))
-            elif any(cell.strip() for cell in cells):
-                faults.append((start, f"expected {len(columns)} cells, found {len(cells)}"))
-            start = reader.line_num + 2
-    except csv.Error as error:
-        faults.append((start, f"not CSV: {error}"))
+    for number, row in rows:
+        if not isinstance(row, Mapping):
+            faults.append((number, str(row) if isinstance(row, BadRow) else f"expected an object with keys, got {type(row).__name__}"))
+            continue
+        if rows.columns is None and not records:  # of JSON the first row says what there is
+            _need(path, needed, list(row))
+        records.append((number, {column: _text(row.get(column)) for column in needed}))
     refuse(path, faults)
-    return records, notes
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
-
-
-def _parquet(path: Path, needed: list[str]) -> Records:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise DataError(f'{path}: needs pyarrow, which cannot be imported here ({error}): pip install "liandan[table]"') from error
-    try:
-        _need(path, needed, parquet.read_schema(path).names)
-        columns: list[list[Any]] = [column.to_pylist() for column in parquet.read_table(path, columns=needed).select(needed).columns]
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: expected a parquet file: {error}") from error
-    rows = zip(*columns, strict=True)
-    return [(n, dict(zip(needed, map(_text, row), strict=True))) for n, row in enumerate(rows, 1)]
+    return records, rows.notes
 
 
 def _text(value: Any) -> str:
-    """A cell of parquet as .csv would have it."""
+    """A value of JSON or parquet as .csv would have it."""
     return "" if value is None else str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 

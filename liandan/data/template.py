@@ -55,6 +55,11 @@ class Template:
     def __init__(self, jinja: str, tokenizer: Any, special: dict[str, str], stops: Sequence[int]) -> None:
         self.jinja, self.tokenizer, self.special, self.stops = jinja, tokenizer, dict(special), tuple(stops)
 
+    def to_json(self) -> dict[str, Any]:
+        """All that the tokens of a conversation depend on."""
+        template = {"jinja": self.jinja, "special_tokens": self.special, "stops": list(self.stops)}
+        return {"tokenizer": self.tokenizer.to_json(), "template": template}
+
     def render(self, messages: Sequence[Message], answer: bool = False) -> str:
         """The text of messages; with `answer`, as far as the opening of an assistant's answer.
 

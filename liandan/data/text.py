@@ -1,4 +1,4 @@
-"""Format `text`: one text file, or a folder of .txt files.
+"""Format `text`: one text file, a folder of .txt files, or a file of rows with a text each.
 
 A text is a list of documents, each a span of bytes of a file: what blank lines separate. The spans of a file join without a
 gap (a document owns the blank lines after it), so taking all documents gives the file back byte for byte, and a file of any
@@ -8,10 +8,9 @@ size is read in constant memory.
 from __future__ import annotations
 
 import codecs
-import io
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,13 @@ import numpy as np
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.files import hidden, shown, walk
 from liandan.data.fingerprint import digest, file_digest
+from liandan.data.kept import kept
+from liandan.data.rows import SUFFIXES, BadRow, Rows, first_row, judged
+from liandan.data.text_files import TextFile, examine
 
+COLUMN = "text"  # of a file of rows
 PIECE = 1 << 16  # bytes read, decoded and encoded at a time
-# Both encodings below keep the line feed to itself: no character of several bytes contains 0x0A.
-_BLANK_LINES = re.compile(rb"\n[ \t\r]*(?:\n[ \t\r]*)*\n")
-_ENCODINGS = ("utf-8", "gb18030")
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """One file: its path, its name below the root, its encoding and where its text starts (after a byte order mark)."""
-
-    path: Path
-    name: str
-    size: int
-    encoding: str
-    start: int
+_BLANK_LINES = re.compile(rb"\n[ \t\r]*(?:\n[ \t\r]*)*\n")  # the encodings that are known keep the line feed to itself
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,11 @@ class TextSource:
         return replace(self, spans=np.asarray(spans, dtype=np.int64).reshape(-1, 3))
 
     def manifest(self) -> list[list[Any]]:
-        return sorted([file.name, file.size, file_digest(file.path)] for file in self.files)
+        return sorted([file.name, file.size, file.checksum] for file in self.files)
+
+    def content(self) -> list[Any]:
+        """All that the text depends on: the bytes, how they are read, and which of them."""
+        return [*([file.checksum, file.encoding] for file in self.files), digest(_merged(self.spans).tolist())]
 
     def fingerprint(self) -> dict[str, Any]:
         manifest = self.manifest()
@@ -132,17 +126,21 @@ class TextSource:
         }
 
 
-def read_text(path: Path, encoding: str | None = None) -> TextSource:
-    """Read a text file or every .txt under a folder, sorted by path.
+def read_text(path: Path, encoding: str | None = None, text: str = COLUMN) -> TextSource:
+    """Read a text file, every .txt under a folder, sorted by path, or a file of rows with a text each.
 
     Args:
         path: the file or folder.
         encoding: of every file; default UTF-8 (with or without a byte order mark), and GB 18030 where that fails, with a note.
+        text: of a file of rows, the key or column of the text.
 
     Raises:
         DataError: no file, or no text in them.
+        BadRows: rows without a text.
         Unreadable: a file is binary or in another encoding.
     """
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return _read_rows(path, encoding, text)
     if path.is_dir():
         found = [f for f in walk(path) if f.relative.lower().endswith(".txt") and not any(hidden(p) for p in Path(f.relative).parts)]
         listed = sorted((shown(f.relative), path / f.relative) for f in found)
@@ -158,6 +156,35 @@ def read_text(path: Path, encoding: str | None = None) -> TextSource:
     return TextSource(path, files, spans, notes)
 
 
+def looks_like_text(path: Path) -> bool:
+    """Whether the first row of a file has a text, under the key that is read unless the recipe says otherwise."""
+    row = first_row(path)
+    return isinstance(row, Mapping) and isinstance(row.get(COLUMN), str)
+
+
+def _read_rows(path: Path, encoding: str | None, column: str) -> TextSource:
+    """The texts of a file of rows, one after the other in a file of the cache, a document each."""
+
+    def said(row: Any) -> bytes:
+        if not isinstance(row, Mapping) or not isinstance(row.get(column), str):
+            raise BadRow(f'expected text under "{column}", got {row!r:.60}')
+        return f"{row[column].strip()}\n\n".encode(errors="backslashreplace")
+
+    def parts() -> Iterator[dict[str, np.ndarray]]:
+        for _, data in judged(rows, said, "texts", lambda row: f'{{"{column}": "..."}}'):
+            yield {"text": np.frombuffer(data, dtype=np.uint8), "length": np.array([len(data)])}
+
+    rows = Rows(path, encoding, [column])
+    facts = {"texts of": file_digest(path), "suffix": path.suffix.lower(), "encoding": encoding, "column": column}
+    found = kept(facts, parts)
+    written = found["text"]
+    if not isinstance(written, np.memmap) or written.filename is None:
+        raise DataError(f"{path}: its texts need a cache folder that can be written; set LIANDAN_HOME to one")
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(found["length"])])
+    spans = np.stack([np.zeros(len(starts) - 1, np.int64), starts[:-1], starts[1:]], axis=1)
+    return TextSource(path, [TextFile(Path(written.filename), path.name, len(written), "utf-8", 0)], spans, rows.notes)
+
+
 def parse_span(source: TextSource, name: str) -> list[int]:
     """`TextSource.name` backwards -> [file, start, stop]; raises DataError."""
     file, _, span = name.rpartition(":")
@@ -166,50 +193,6 @@ def parse_span(source: TextSource, name: str) -> list[int]:
     if file not in names or not (start.isdigit() and stop.isdigit()) or int(stop) > source.files[names.index(file)].size:
         raise DataError(f"{source.path}: no document {name}; the text is not the one the split was made of")
     return [names.index(file), int(start), int(stop)]
-
-
-def examine(path: Path, name: str, encoding: str | None) -> TextFile:
-    """Find the encoding by decoding the file once, in pieces; see `read_text`. Raises Unreadable."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise Unreadable(path, error.strerror or "cannot be opened") from error
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise Unreadable(path, "UTF-16; save it as UTF-8")
-    marked = head.startswith(codecs.BOM_UTF8)
-    reason = ""
-    for candidate in (encoding,) if encoding else _ENCODINGS[:1] if marked else _ENCODINGS:
-        reason = _undecodable(path, candidate)
-        if not reason:
-            return TextFile(path, name, path.stat().st_size, candidate, len(codecs.BOM_UTF8) if marked else 0)
-        if reason == "binary":
-            raise Unreadable(path, "binary: it holds a zero byte, which text does not")
-    raise Unreadable(path, f"not text in {encoding or ' or '.join(_ENCODINGS)}: {reason}")
-
-
-def _undecodable(path: Path, encoding: str) -> str:
-    """Why a file is not text in this encoding; empty when it is."""
-    try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that are no text encodings, such as zlib
-    except LookupError:
-        return f'no encoding "{encoding}"'
-    decoder = codecs.getincrementaldecoder(encoding)()
-    at = 0
-    with path.open("rb") as file:
-        while data := file.read(1 << 20):
-            if b"\0" in data:
-                return "binary"
-            try:
-                decoder.decode(data)
-            except UnicodeDecodeError as error:
-                return f"{error.reason} near byte {at + error.start:,}"
-            at += len(data)
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        return f"{error.reason} at the end of the file"
-    return ""
 
 
 def _documents(file: TextFile, k: int) -> np.ndarray:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +11,11 @@ import torch
 from liandan.data import tokenizer as tokenizers
 from liandan.data import tokens
 from liandan.data.errors import DataError
+from liandan.data.kept import kept
 from liandan.data.protocols import Batch, Sample
 from liandan.data.text import TextSource
 from liandan.data.tokenizer import Tokenizer
 from liandan.data.tokens import TokenSource, WindowSamples
-
-_VERSION = 1  # of how text becomes tokens; another one makes no use of what was kept
 
 
 class TextPipeline:
@@ -32,6 +27,7 @@ class TextPipeline:
     """
 
     kind = "text"
+    section = "text"  # of the recipe's data: what `fit` makes use of
 
     def __init__(self, tokenizer: Tokenizer | None, vocab_size: int, context: int) -> None:
         if context < 1:
@@ -65,7 +61,7 @@ class TextPipeline:
         context = int(asked["context"])
         if isinstance(source, TokenSource):
             return cls(None, source.vocab_size, context)
-        known = tokenizers.choose(source.pieces(), asked, (defaults or {}).get("tokenizer"))
+        known = tokenizers.choose(source.pieces, asked, (defaults or {}).get("tokenizer"), source.content())
         return cls(known, known.vocab_size, context)
 
     def samples(self, source: TextSource | TokenSource, training: bool) -> WindowSamples:
@@ -83,16 +79,12 @@ class TextPipeline:
 
     def _encoded(self, source: TextSource) -> np.ndarray:
         known = self._known()
-        facts = json.dumps([_VERSION, source.fingerprint(), known.to_json()], sort_keys=True)
-        kept = token_cache() / f"{hashlib.sha256(facts.encode()).hexdigest()}.npy"
-        try:
-            try:
-                return tokens.open_npy(kept)
-            except DataError:  # not there yet, or damaged
-                tokens.write_npy(kept, known.encode_pieces(source.pieces()), known.dtype)
-                return tokens.open_npy(kept)
-        except (OSError, DataError):  # a cache that cannot be written or read must not stop a run
-            return np.concatenate([np.zeros(0, dtype=known.dtype), *known.encode_pieces(source.pieces())])
+
+        def parts() -> Iterator[dict[str, np.ndarray]]:
+            yield {"ids": np.zeros(0, dtype=known.dtype)}
+            yield from ({"ids": ids} for ids in known.encode_pieces(source.pieces()))
+
+        return kept({"text": source.content(), "tokenizer": known.to_json()}, parts)["ids"]
 
     def _known(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -134,9 +126,3 @@ class TextPipeline:
         """The pipeline `to_json` described."""
         tokenizer = None if values["tokenizer"] is None else Tokenizer.from_json(values["tokenizer"])
         return cls(tokenizer, int(values["vocab_size"]), int(values["context"]))
-
-
-def token_cache() -> Path:
-    """$XDG_CACHE_HOME/liandan/tokens, or ~/.cache/liandan/tokens. Its files may be deleted at any time between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "liandan" / "tokens"

@@ -13,13 +13,14 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from liandan.data.errors import DataError, suggest
+from liandan.data.kept import kept
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
@@ -28,6 +29,7 @@ KINDS = ("bpe", "characters", "model")
 RESERVED = ("<|im_start|>", "<|im_end|>")  # ChatML's: where a message begins, where it ends
 _BYTES = 256
 _BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")  # a byte, where characters have tokens
+_LEARNED = 1 << 24  # characters that pairs are learned from
 _TOGETHER = 32  # pieces encoded at a time: bounds the memory of what the library keeps beside the ids
 
 
@@ -122,26 +124,35 @@ class Tokenizer:
         return cls(values["kind"], Engine.from_str(json.dumps(values["tokenizer"])))
 
 
-def choose(pieces: Iterable[str], text: Mapping[str, Any], own: Mapping[str, Any] | None) -> Tokenizer:
-    """The model's own tokenizer where it has one and the recipe says auto, else one trained on `pieces`, the training text.
+def choose(pieces: Callable[[], Iterable[str]], text: Mapping[str, Any], own: Mapping[str, Any] | None, facts: Any) -> Tokenizer:
+    """The model's own tokenizer where it has one and the recipe says auto, else one trained on `pieces`, the training text, and kept for
+    the next run.
 
     Args:
         text: {"tokenizer": auto, bpe or characters; "vocab_size": int}; auto without a model's own is bpe.
         own: what `to_json` gave, or None.
+        facts: JSON-able: all that the pieces depend on.
 
     Raises:
         DataError: see `train`.
     """
     if text["tokenizer"] == "auto" and own:
         return Tokenizer.from_json(own)
-    return train(pieces, "bpe" if text["tokenizer"] == "auto" else str(text["tokenizer"]), int(text["vocab_size"]))
+    kind, vocab_size = "bpe" if text["tokenizer"] == "auto" else str(text["tokenizer"]), int(text["vocab_size"])
+
+    def made() -> Iterator[dict[str, np.ndarray]]:
+        yield {"json": np.frombuffer(json.dumps(train(pieces(), kind, vocab_size).to_json()).encode(), dtype=np.uint8)}
+
+    found = kept({"pieces": facts, "tokenizer": kind, "vocab_size": vocab_size}, made)
+    return Tokenizer.from_json(json.loads(found["json"].tobytes()))
 
 
 def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> Tokenizer:
     """Train a tokenizer; the same text gives the same tokenizer.
 
     Args:
-        pieces: the training text.
+        pieces: the training text. Pairs are learned from at most some 16 million characters, spread over it: their counts are as good, and
+            every run of letters between spaces takes memory, which in Chinese is every clause.
         kind: see the head of this file.
         vocab_size: of "bpe", at least 256; a small text may not have that many pairs and gets fewer. "characters" has as many as
             the text has characters, and 256.
@@ -153,9 +164,24 @@ def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> T
     _check_kind(kind, KINDS[:2])
     if kind == "bpe" and vocab_size < least:
         raise DataError(f"data.text.vocab_size: expected at least {least}: the bytes and {len(RESERVED)} reserved tokens, got {vocab_size}")
-    engine = _characters(pieces) if kind == "characters" else _bpe(pieces, vocab_size - len(RESERVED))
+    engine = _characters(pieces) if kind == "characters" else _bpe(spread(pieces, _LEARNED), vocab_size - len(RESERVED))
     engine.add_special_tokens(list(RESERVED))
     return Tokenizer(kind, engine)
+
+
+def spread(pieces: Iterable[str], most: int) -> list[str]:
+    """Every k-th piece, k the smallest power of two with which they have at most `most` characters (or are one)."""
+    kept: list[str] = []
+    stride, size = 1, 0
+    for i, piece in enumerate(pieces):
+        if i % stride:
+            continue
+        kept.append(piece)
+        size += len(piece)
+        while size > most and len(kept) > 1:
+            kept, stride = kept[::2], 2 * stride
+            size = sum(map(len, kept))
+    return kept
 
 
 def _check_kind(kind: str, known: Sequence[str] = KINDS) -> None:

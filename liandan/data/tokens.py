@@ -7,8 +7,6 @@ computed from its number, and arrays are memory-mapped.
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,33 +132,6 @@ def open_npy(path: Path) -> np.ndarray:
         shape, kind = getattr(tokens, "shape", None), getattr(tokens, "dtype", type(tokens).__name__)
         raise DataError(f"{path}: expected one dimension of uint16 or uint32, found {shape} of {kind}")
     return tokens
-
-
-def write_npy(path: Path, parts: Iterable[np.ndarray], dtype: type[np.unsignedinteger]) -> None:
-    """Write parts one after the other as one .npy, in the memory of one part; appears whole or not at all. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_npy_header(dtype, 0))
-            count = 0
-            for part in parts:
-                file.write(part.astype(np.dtype(dtype).newbyteorder("<")).tobytes())
-                count += len(part)
-            file.seek(0)
-            file.write(_npy_header(dtype, count))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _npy_header(dtype: type[np.unsignedinteger], count: int) -> bytes:
-    """Version 1.0 of numpy's format, padded to 128 bytes whatever the count, so that it can be written again in place."""
-    text = f"{{'descr': '{np.dtype(dtype).newbyteorder('<').str}', 'fortran_order': False, 'shape': ({count},), }}"
-    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
 
 
 class WindowSamples:

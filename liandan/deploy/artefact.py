@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -53,8 +53,10 @@ class Artefact(Predictor):
         """What it is called: onnx, openvino-int8."""
         return called(self.facts["format"], self.facts["int8"])
 
-    def evaluate(self, path: str | None = None, split: str = "val", batch_size: int | None = None) -> dict[str, float]:
-        """Judge a split of its run's recipe, or the data at `path`, as the run is judged; writes evaluation/<split>/ into the folder.
+    def evaluate(
+        self, data: str | Mapping[str, Any] | None = None, split: str | None = None, batch_size: int | None = None
+    ) -> dict[str, float]:
+        """Judge a split of its run's recipe, or other data, as the run is judged; writes evaluation/<split>/ into the folder.
 
         Raises:
             RunError: the folder was moved away from its run, which knows the data and how it is judged.
@@ -63,9 +65,9 @@ class Artefact(Predictor):
         if not Layout(run).is_run():
             raise RunError(f"{self.folder} lies in no run's export/, and the run knows how it is judged; evaluate it there")
         opened = open_run(Layout(run))
-        source, split = opened.data(path, split)
+        source, named = opened.source(data, split)
         loader, plan = opened.unaugmented(source)
-        return evaluate_split(Layout(self.folder), self, loader, split, batch_size or plan.evaluate_batch_size)
+        return evaluate_split(Layout(self.folder), self, loader, named, batch_size or plan.evaluate_batch_size)
 
 
 def called(format: str, int8: bool) -> str:

@@ -115,6 +115,7 @@ class Staging:
     def __init__(self, target: Callable[[str], Path]) -> None:
         self.target = target
         self.folders: dict[str, Path] = {}
+        self.parents: set[Path] = set()  # made here, and unmade where nothing is kept in them
 
     def __enter__(self) -> Staging:
         return self
@@ -122,11 +123,16 @@ class Staging:
     def __exit__(self, *_: object) -> None:
         for folder in self.folders.values():
             shutil.rmtree(folder, ignore_errors=True)
+        for parent in self.parents:
+            with contextlib.suppress(OSError):  # it is not empty
+                parent.rmdir()
 
     def folder(self, name: str) -> Path:
         """A new empty folder beside its place."""
         place = self.target(name)
         beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        if not place.parent.exists():
+            self.parents.add(place.parent)
         beside.mkdir(parents=True)
         self.folders[name] = beside
         return beside

@@ -22,6 +22,7 @@ Shapes = Mapping[str, list[int | str]]  # {input: its sizes, a name where they m
 # what may vary beside the batch, by the entry of a batch that has it: {entry: {dimension: name}}
 _AXES = {"image": {2: "height", 3: "width"}, "ids": {1: "length"}, "mask": {1: "length"}}
 _BATCH = "batch"
+_PADDED_BY_SIZE = "Same"  # how timm calls such layers: Conv2dSame, MaxPool2dSame
 _OTHER = {"height": 32, "width": 64, "length": -1}  # a graph whose axes vary is tried at sizes that differ by so much from the example's
 _BOUND = 1e-3  # largest difference of two outputs, as a fraction of the largest: above what another order of sums rounds
 
@@ -72,8 +73,10 @@ def trace(task: Task, model: nn.Module) -> Graph:
     names, arguments, returned = _called(task, model, example)
     kind, outputs, _ = flat(returned)
     attends = any("attention" in type(module).__name__.lower() for module in model.modules())
+    # TensorFlow's padding is a formula of the size, layer upon layer of all formulas before it: torch.export is lost in them for minutes
+    fixed = any(type(module).__name__.endswith(_PADDED_BY_SIZE) for module in model.modules())
     reasons = []
-    for axes in ([{d: n for d, n in _AXES.get(name, {}).items()} for name in names], [{} for _ in names]):
+    for axes in ([{} if fixed else _AXES.get(name, {}) for name in names], [{} for _ in names]):
         try:
             program = _export(model, arguments, axes)
             shapes = _shapes(program, names, axes)

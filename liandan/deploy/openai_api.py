@@ -253,7 +253,8 @@ async def _answer(request: Request, asked: Sampled, form: Form, begun: int, limi
 
 
 async def _whole(generation: Generation, count: int) -> tuple[list[str], list[str | None]]:
-    texts, ends = [""] * count, [None] * count
+    texts: list[str] = [""] * count
+    ends: list[str | None] = [None] * count
     async for piece in generation:
         texts[piece["index"]] += piece["text"]
         ends[piece["index"]] = piece["finish"]

@@ -56,7 +56,7 @@ class Data:
         self.loader, self.plan = None, None
         self._examples: list[Any] = []
         try:
-            source, _ = run.data()
+            source, _ = run.source()
         except (RunError, DataError) as error:
             self.missing = str(error).partition("\n")[0]
             return

@@ -20,7 +20,7 @@ def calibration(run: OpenRun) -> list[dict[str, np.ndarray]]:
     Raises:
         RunError, DataError: the training data is not here, or not what it was. ValueError: none of it can be read.
     """
-    loader, _ = run.unaugmented(run.data(split="train")[0])
+    loader, _ = run.unaugmented(run.source(split="train")[0])
     chosen = examples(loader.samples, _SAMPLES)
     if not chosen:
         raise ValueError("no sample of the training split can be read")

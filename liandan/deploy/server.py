@@ -167,17 +167,17 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
 
 async def _told(request: Request, error: Exception) -> Response:
     """Any error as JSON."""
-    headers = None
+    headers, param = None, None
     if isinstance(error, ServeError):
-        status, headers, found = error.status_code, error.headers, (error.code, str(error.detail), error.param)
+        status, headers, code, message, param = error.status_code, error.headers, error.code, str(error.detail), error.param
     elif isinstance(error, HTTPException):
-        status, headers = error.status_code, error.headers
-        found = ({404: "not_found", 405: "method_not_allowed"}.get(status, "bad_request"), str(error.detail))
+        status, headers, message = error.status_code, error.headers, str(error.detail)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(status, "bad_request")
     elif isinstance(error, RequestValidationError):
-        status, found = 400, inputs.first_fault(error.errors())
+        status, (code, message, param) = 400, inputs.first_fault(error.errors())
     else:
-        status, found = 500, ("failed", "the server failed on this request; its log says why")
-    return JSONResponse(errors.body(status, *found), status, headers)
+        status, code, message = 500, "failed", "the server failed on this request; its log says why"
+    return JSONResponse(errors.body(status, code, message, param), status, headers)
 
 
 def serve(layout: Layout, settings: Settings, say: Callable[[str], None]) -> int:
@@ -195,9 +195,10 @@ def serve(layout: Layout, settings: Settings, say: Callable[[str], None]) -> int
     limits = Limits(app, settings, log, app.state.metrics.observe)
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], force=True)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a form that is none the client is told
+    protocol: Any = partial(Impatient, patience=settings.patience)  # uvicorn calls what it is given, class or not
     server = uvicorn.Server(uvicorn.Config(
-        limits, http=partial(Impatient, patience=settings.patience), ws="none", lifespan="on", log_config=None, access_log=False,
-        proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=max(1, round(settings.drain)),
+        limits, http=protocol, ws="none", lifespan="on", log_config=None, access_log=False, proxy_headers=False, server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=max(1, round(settings.drain)),
     ))  # fmt: skip
     backend.on_failed = partial(setattr, server, "should_exit", True)
     received: list[int] = []

@@ -80,6 +80,7 @@ class Worker:
     ) -> None:
         self.run, self.predictor, self.out = run, predictor, out
         self.batch_size, self.batch_wait, self.max_pixels = batch_size, batch_wait, max_pixels
+        self.writer = run.writer() if hasattr(run.task, "write") else None
         self.inbox: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
         self.predictions: collections.deque[_Prediction] = collections.deque()
         self.generations: dict[int, _Generation] = {}
@@ -210,7 +211,7 @@ class Worker:
         each = [prompt for prompt in prompts for _ in range(asked["n"])]
         keys = [mix(asked["seed"], k) for k in range(len(each))]
         how = Sampling(**asked["how"])
-        pieces = run.task.write(run.writer, run.pipeline, each, run.device, how, keys, asked["limit"], asked["stops"])
+        pieces = run.task.write(self.writer, run.pipeline, each, run.device, how, keys, asked["limit"], asked["stops"])
         self.generations[number] = _Generation(pieces, [0] * len(each))
         self.tell(number, {"begun": sum(map(len, prompts))})
 

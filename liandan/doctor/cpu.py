@@ -37,14 +37,26 @@ def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
 
 def memory_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> tuple[int, int] | None:
     """Bytes that the tightest control group above this process may hold, and holds; None is no limit."""
-    found = []
+    return min(_memory_limits(root, own), default=None)
+
+
+def _memory_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """(bytes it may hold, bytes it holds and cannot let go) of each control group that has a limit."""
     for folder in _groups(root, own, "memory"):
         for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             text = _read(folder / limit)
             if text.isdigit() and int(text) < _ENDLESS:
                 used = _read(folder / usage)
-                found.append((int(text), int(used) if used.isdigit() else 0))
-    return min(found, default=None)
+                # pages of files that nobody has read twice are given back before anything is killed
+                idle = re.search(r"^(?:total_)?inactive_file (\d+)$", _read(folder / "memory.stat"), flags=re.M)
+                yield int(text), max(0, (int(used) if used.isdigit() else 0) - (int(idle[1]) if idle else 0))
+
+
+def memory_available(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Bytes that this process may still take: of what is free in the machine, and in every control group above it; None: not known."""
+    rooms = [max(0, limit - held) for limit, held in _memory_limits(root, own)]
+    free = memory()["available"]
+    return min(rooms if free is None else [*rooms, free], default=None)
 
 
 def _groups(root: Path, own: Path, controller: str) -> Iterator[Path]:

@@ -235,9 +235,10 @@ class Session:
                 raise Refused(f"{text}\nbring it back, start a new run, or go on with --allow-data-change (the change is written down)")
             self.note(text)
         preprocessing = store.read_json(self.layout.preprocessing)
-        recipe = weights.at_home(recipe, self.layout)
-        fresh = store.newest_valid(self.layout, lambda _: None) is None  # an adapter's checkpoint is not the whole model
-        initial = weights.find(recipe) if fresh or recipe.model.adapter is not None else None
+        fresh = store.newest_valid(self.layout, lambda _: None) is None
+        away, recipe = recipe, weights.at_home(recipe, self.layout)
+        # an adapter's checkpoint is not the whole model, and base/ has weights for adapters alone
+        initial = weights.find(recipe) if recipe.model.adapter is not None else weights.find(away) if fresh else None
         parts = assemble.assemble(recipe, self.device, splits=splits, preprocessing=preprocessing, initial=initial, note=self.note)
         asked, now = was.get("teachers", {}), parts.facts["teachers"]
         taught = [f"{key}: {asked[key]} is now {now.get(key)}" for key in asked if asked[key] != now.get(key)]

@@ -3,7 +3,8 @@
     liandan/<name>                                    files of this room: NAMES
     timm/<name>[.<tag>]                               timm.list_models()
     torchvision/<name>                                torchvision.models.list_models(module=torchvision.models)
-    hf/<folder>                                       a model of transformers, on this machine
+    hf/<folder>                                       a model of transformers, on this machine; runtime.weights.local makes such a folder
+                                                      of hf/<hub id> and hf/<file>.gguf
 
 Nothing here fetches: a model is built with fresh weights, and `weights.load_weights` fills it from a local file.
 Importing this package imports neither torch nor timm nor torchvision.
@@ -31,6 +32,7 @@ NAMES: dict[str, str] = {
     "liandan/gpt": "liandan.models.gpt:GPT",
     "liandan/text_encoder": "liandan.models.text_encoder:TextEncoder",
     "liandan/dcgan": "liandan.models.dcgan:DCGAN",
+    "liandan/mlp": "liandan.models.mlp:MLP",
     "liandan/bn_lenet": "liandan.models.bn_lenet:BNLeNet",
     "liandan/alexnet": "liandan.models.alexnet:AlexNet",
     "liandan/vgg": "liandan.models.vgg:VGG",
@@ -45,6 +47,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # preprocessing; what is absent is meas
     "liandan/gpt": {},
     "liandan/text_encoder": {},
     "liandan/dcgan": {"size": 32, "channels": "auto", "mean": [0.5], "std": [0.5], "crop_pct": 1.0, "interpolation": "bilinear"},
+    "liandan/mlp": {"size": 28, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/bn_lenet": {"size": 28, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/alexnet": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},
     "liandan/vgg": {"size": 224, "channels": "auto", "crop_pct": 1.0, "interpolation": "bilinear"},

@@ -16,6 +16,8 @@ from liandan.models.dcgan import DCGAN
 from liandan.models.field import Fields
 from liandan.models.gpt import GPT
 
+_TOKENS = 128  # of a language model that could see thousands
+
 
 @dataclass
 class Row:
@@ -107,14 +109,18 @@ def summary(model: nn.Module, example_inputs: Any) -> Summary:
     )
 
 
-def example(name: str, model: nn.Module, size: int | list[int] | None = None) -> Tensor:
-    """One sample of zeros that `model`, built from `name`, can run on: a full context of ids, a latent vector, or an image.
+def example(name: str, model: nn.Module, size: int | list[int] | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    """One sample of zeros that `model`, built from `name`, can run on: a full context of ids (of transformers' models at most 128, and with
+    a mask for those that classify), a latent vector, or an image.
 
     Args:
         size: pixels of the image, or [height, width]; None: the model's own.
     """
     if name == "liandan/gpt":
         return torch.zeros(1, cast(GPT, model).context, dtype=torch.int64)
+    if name.startswith("hf/"):
+        ids = torch.zeros(1, min(getattr(model, "context", _TOKENS), _TOKENS), dtype=torch.int64)
+        return ids if hasattr(model, "context") else (ids, torch.ones_like(ids, dtype=torch.bool))
     if name == "liandan/dcgan":
         return torch.zeros(1, cast(DCGAN, model).latent)
     own = models.defaults(name)

@@ -24,9 +24,9 @@ class Report:
     """What became of each tensor, by name in the model (unexpected: in the file)."""
 
     loaded: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)  # in the model alone; as initialized
+    missing: list[str] = field(default_factory=list)  # in the model alone; as initialized, the head zero
     unexpected: list[str] = field(default_factory=list)  # in the file alone; ignored
-    reinitialized: list[str] = field(default_factory=list)  # the head, for another number of classes; as initialized
+    reinitialized: list[str] = field(default_factory=list)  # the head, for another number of classes; zero
     classes: tuple[int, int] | None = None  # of a reinitialized head: in the file, in the model
     family: str | None = None  # whose names were translated
 
@@ -47,12 +47,13 @@ class Report:
 def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) -> Report:
     """Copy the tensors of a file into the parameters and buffers of the same name, keeping the model's types and devices.
 
-    Names of other programs are translated where `translate` knows them.
+    Names of other programs are translated where `translate` knows them. A head that the file does not fill starts from zero (Kolesnikov
+    et al., "Big Transfer", 2020): what a library draws for it may drown what the features say, and would be sent back through them.
 
     Args:
         model: changed in place; on an error, not at all. Its `own_name`, if it has one, is given the names it does not know.
         path: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar holding a state_dict, bare or under one of WRAPPERS; PREFIXES are dropped.
-        skip_head: a classifier of another number of classes keeps its initialization and is reported; False: it is an error.
+        skip_head: a classifier of another number of classes starts anew and is reported; False: it is an error.
 
     Raises:
         UnsafeWeights: the file would run code or lies about its contents.
@@ -93,6 +94,9 @@ def load_weights(model: nn.Module, path: str | Path, *, skip_head: bool = True) 
     with torch.no_grad():
         for name in report.loaded:
             own[name].copy_(found[name])
+        for name in report.fresh:
+            if name.startswith(heads):
+                own[name].zero_()
     return report
 
 

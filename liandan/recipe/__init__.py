@@ -10,7 +10,7 @@ from .arguments import check_arguments
 from .convert_model import variants
 from .document import Document
 from .faults import Fault, RecipeError, nearest
-from .load import load_recipe, make_recipe
+from .load import load_recipe, make_recipe, read_value
 from .schema import HoldOut, Named, Recipe, Source, Step
 from .shipped import find, shipped
 from .write import ABSENT, diff, in_short, json_schema, to_yaml
@@ -33,6 +33,7 @@ __all__ = [
     "load_recipe",
     "make_recipe",
     "nearest",
+    "read_value",
     "shipped",
     "to_yaml",
     "variants",

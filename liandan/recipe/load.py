@@ -50,6 +50,11 @@ def revise(document: Document, values: Mapping[str, Any], origin: str) -> Recipe
     return validate(Document.of(_override(document.node(), _planted(values, origin)), document.path, document.notes))
 
 
+def read_value(text: str, origin: str) -> Any:
+    """The plain value that `text` is behind the `=` of an override. Raises RecipeError."""
+    return Document.of(_value(text, origin)).values
+
+
 def _of_python_config(file: Path, overrides: Overrides) -> Recipe:
     """The recipe a Python config stands for. A fault of the conversion is none where an override says what the recipe shall have."""
     given = _given(overrides)

@@ -303,7 +303,8 @@ class Unfreeze(Section):
 
 class Model(Named):
     name: Text = Field(
-        description="timm/..., torchvision/..., liandan/... or hf/<folder>; other keys: its keyword arguments", examples=["liandan/lenet5"]
+        description="timm/..., torchvision/..., liandan/..., hf/<folder, hub id or file.gguf>; other keys: its keyword arguments",
+        examples=["liandan/lenet5"],
     )
     weights: Text = Field(default="none", description="where the weights come from: none, pretrained, a path, or run:<name of a run>")
     freeze: Names = Field(default=(), description="parts that do not learn: prefixes of parameter names, or backbone")

@@ -53,6 +53,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path, best: Mapping[str, Any
                 panels.setdefault(name, {}).setdefault(split, []).append((row["step"], value))
     if not panels:
         raise ValueError("there is no metric to draw yet; the run has logged no row")
+    first, last = (function(row["step"] for row in rows) for function in (min, max))
 
     def draw(axes: Axes, name: str) -> None:
         for number, (split, points) in enumerate(sorted(panels[name].items(), key=_split_order)):
@@ -62,6 +63,8 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path, best: Mapping[str, Any
             if mode:
                 _mark_best(axes, points, mode, color)
         _scale(axes, [value for points in panels[name].values() for _, value in points])
+        if first < last:  # the same for all panels, also where few values are
+            axes.set_xlim(first - 0.02 * (last - first), last + 0.02 * (last - first))
         _epochs(axes, rows)
         if list(panels[name]) != [""]:
             axes.legend(loc="best")
@@ -139,8 +142,7 @@ def _panels(names: list[str], draw: Callable[[Axes, str], None], path: Path) -> 
             axes.set_title(_text(name))
             draw(axes, name)
             axes.margins(x=0.02)
-            if number + columns >= len(names):
-                axes.set_xlabel("step")
+            axes.set_xlabel("step")
         return _save(drawn, path)
 
 

@@ -117,10 +117,14 @@ def time_split(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for color, (part, seconds) in zip(_COLORS * len(totals), totals.items(), strict=False):
         bar += f'<span style="background:{color};width:{100 * seconds / whole:.2f}%"></span>'
         key = f'<span class="key" style="background:{color}"></span>{escape(_PARTS.get(part, part))}'
-        lines.append(f"<tr><td>{key}</td><td>{1000 * seconds / steps:.3g} ms</td><td>{seconds / whole:.1%}</td></tr>")
+        lines.append(f"<tr><td>{key}</td><td>{_seconds(seconds / steps)}</td><td>{seconds / whole:.1%}</td></tr>")
     head = "<tr><th></th><th>a step 每步</th><th>share 占比</th></tr>"
     body = f'<div class="bar">{bar}</div><div class="wide"><table>{head}{"".join(lines)}</table></div>'
     return [_section("Time of a step 每步时间", body)]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 
 def table(lines: Sequence[Mapping[str, Any]], source: str) -> str:

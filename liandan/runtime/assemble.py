@@ -22,7 +22,7 @@ from liandan.data.readers import read
 from liandan.data.sampling import SAMPLINGS, Sampling
 from liandan.data.split import hold_out
 from liandan.data.stats import class_counts
-from liandan.doctor.cpu import memory
+from liandan.doctor.cpu import memory_available
 from liandan.models import adapter
 from liandan.models.depth import depths
 from liandan.models.freeze import Frozen, freeze, thaw
@@ -177,7 +177,7 @@ def check(recipe: Recipe) -> list[Fault]:
         if recipe.loss is not None:
             known_losses = {n: keyword_only(f) for n, f in task.losses.items()}
             faults += named_faults(recipe, "loss", recipe.loss, known_losses) or tried_faults(recipe, "loss", recipe.loss, task.try_loss)
-        faults += judging_faults(recipe, task)
+        faults += judging_faults(recipe, task) + idle_faults(recipe, task)
     try:
         builder = inspect.signature(models.resolve(recipe.model.name))
         ours = [n for n, p in builder.parameters.items() if p.default is p.empty]  # what has no default is told by the task
@@ -198,6 +198,17 @@ def check(recipe: Recipe) -> list[Fault]:
                 recipe, f"data.transforms.{split}[{i}]", step, {n: transforms.signature(n) for n in transforms.TRANSFORMS}
             )
     return faults
+
+
+def idle_faults(recipe: Recipe, task: type[Task]) -> list[Fault]:
+    """Faults in keys of the data section that the task's kind of data makes no use of."""
+    idle = []
+    for name in ("transforms", "text"):
+        given = getattr(recipe.data, name)
+        if name != PIPELINES[task.kind].section:
+            idle += [f"data.{name}.{key}" for key, value in given if value != type(given).model_fields[key].default]
+    expected, hint = f"a key that {recipe.task} makes use of", "leave it out, or choose another task"
+    return [Fault(key, recipe.document.where(key), expected, "one that would have no effect", hint) for key in idle]
 
 
 def judging_faults(recipe: Recipe, task: type[Task]) -> list[Fault]:
@@ -289,14 +300,10 @@ def assemble(
     ask(recipe, task)
     for text in task.notices():
         note(text)
-    model = build_model(recipe, task)
-    report = load_weights(model, initial) if initial is not None else Report()
-    if initial is not None:
-        note(str(report))
+    model = initial_model(recipe, task, initial, note)
     if recipe.model.freeze and recipe.model.weights == "none":
         parts = ", ".join(recipe.model.freeze)
         note(f"WARNING: {parts} is frozen with random weights (model.weights=none) and never learns: give weights, or model.freeze=[]")
-    model = adapted(recipe, model, report)
     recipe = resolve(recipe, model, device, note)
     frozen = freeze(model, recipe.model.freeze)
     for module in task.frozen_modules(model):
@@ -305,7 +312,7 @@ def assemble(
     model = device.place(model)
     facts = {**splits.facts, "teachers": {}}
     for key, named in task.taught_by().items():
-        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, build_model, device)
+        task.teachers[key], facts["teachers"][key] = open_teacher(recipe, key, named, task, pipeline, trained_model, device)
     train = pipeline.samples(splits.train, training=True)
     val, test = (pipeline.samples(s, training=False) if s is not None else None for s in (splits.val, splits.test))
     recipe = share_cores(recipe, train.resident, device, note)
@@ -359,7 +366,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         split: steps if isinstance(steps, str) else [{"name": s.name, **s.arguments} for s in steps]
         for split, steps in (("train", recipe.data.transforms.train), ("eval", recipe.data.transforms.eval))
     }
-    defaults = {**models.defaults(recipe.model.name), **weights.preprocessing(recipe)}
+    defaults = {**models.defaults(weights.local(recipe.model.name)), **weights.preprocessing(recipe)}
     given = recipe.model.arguments
     if "in_chans" in given:
         defaults["channels"] = given["in_chans"]
@@ -376,7 +383,8 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
 
 def build_model(recipe: Recipe, task: Task) -> nn.Module:
     """The model, its initial weights drawn from the seed alone; told of its data what its builder can be told."""
-    known = {k: v for k, v in task.model_arguments().items() if models.accepts(recipe.model.name, k)}
+    name = weights.local(recipe.model.name)
+    known = {k: v for k, v in task.model_arguments().items() if models.accepts(name, k)}
     for key, given in recipe.model.arguments.items():
         needed = known.get(key)
         if isinstance(needed, int) and isinstance(given, int) and given < needed:
@@ -384,20 +392,31 @@ def build_model(recipe: Recipe, task: Task) -> nn.Module:
             raise RecipeError([Fault(f"model.{key}", where, f"at least {needed}, which the data needs", str(given), "leave it out")])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL))
-        return models.build(recipe.model.name, **{**known, **recipe.model.arguments})
+        return models.build(name, **{**known, **recipe.model.arguments})
 
 
-def adapted(recipe: Recipe, model: nn.Module, loaded: Report) -> nn.Module:
-    """The model with the recipe's adapter, if it has one, whose initial weights are drawn from the seed alone.
+def initial_model(recipe: Recipe, task: Task, initial: Path | None, note: Callable[[str], None] = lambda text: None) -> nn.Module:
+    """The model with the weights of a local file or folder, if it has any, and with the recipe's adapter, if it has one.
 
-    Args:
-        loaded: what became of the model's own weights.
+    The adapter's own initial weights are drawn from the seed alone. `note` is told what became of the file's tensors.
     """
+    model = build_model(recipe, task)
+    report = Report()
+    if initial is not None:
+        report = load_weights(model, initial)
+        note(str(report))
     if recipe.model.adapter is None:
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(recipe.seed, _INITIAL, 1))
-        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, loaded.fresh)
+        return adapter.adapt(model, recipe.model.adapter.name, recipe.model.adapter.arguments, report.fresh)
+
+
+def trained_model(recipe: Recipe, task: Task, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """A run's model with the tensors of its checkpoint; what these leave out, the base of an adapter, comes from where the run began."""
+    model = initial_model(recipe, task, weights.find(recipe) if recipe.model.adapter is not None else None)
+    model.load_state_dict(tensors)
+    return model
 
 
 def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[str], None]) -> Recipe:
@@ -468,8 +487,9 @@ def make_loader(recipe: Recipe, samples: Samples, device: Device, sampling: Samp
 
 
 def available_memory() -> int:
-    """Memory that can still be used, in bytes."""
-    return memory()["available"] or _SOME_MEMORY
+    """Memory that this process may still take, in bytes: of the machine, and of the control groups it is in."""
+    found = memory_available()
+    return _SOME_MEMORY if found is None else found
 
 
 def find_device(recipe: Recipe) -> Device:

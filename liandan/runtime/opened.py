@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from liandan.data.image_files import usable
 from liandan.data.images import probe
 from liandan.data.loader import Loader
 from liandan.data.pipelines import PIPELINES
-from liandan.data.readers import read
 from liandan.data.video import frames, is_video
 from liandan.models import adapter, huggingface
-from liandan.models.weights import Report, load_weights
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
@@ -31,6 +28,8 @@ from liandan.runtime.judge import answer_split, evaluate_split
 from liandan.runtime.plan import Plan, make_plan
 from liandan.tasks import Task
 from liandan.tasks.writing import writer
+
+_SPLITS = ("train", "val", "test")  # of a recipe
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,19 @@ class OpenRun(Predictor):
     checkpoint: Path
 
     def evaluate(
-        self, path: str | None = None, split: str = "val", batch_size: int | None = None, tta: Sequence[str] = (), *, answers: int = 0
+        self,
+        data: str | Mapping[str, Any] | None = None,
+        split: str | None = None,
+        batch_size: int | None = None,
+        tta: Sequence[str] = (),
+        *,
+        answers: int = 0,
     ) -> dict[str, float]:
-        """Judge a split of the recipe, or the data at `path`; writes evaluation/<split>/.
+        """Judge a split of the recipe, or other data; writes evaluation/<split>/.
 
         Args:
+            data: what a recipe's data.test may be: a path, or {path, format, ...}; relative to where one stands.
+            split: val, test or train of the recipe, val if not given; what other data is called, by default as its file or folder.
             tta: views to average over instead of the recipe's; <split> is then <split>-tta, for these are not the numbers training printed.
             answers: of at most so many samples, what the model writes is judged as well, if its task is to write.
 
@@ -121,7 +128,7 @@ class OpenRun(Predictor):
         """
         if any(view not in self.task.views for view in tta):
             raise RunError(f"no view {' or '.join(tta)} of {self.recipe.task}; there are: {', '.join(self.task.views) or 'none'}")
-        source, split = self.data(path, split)
+        source, split = self.source(data, split)
         loader, plan = self.unaugmented(source)
         if not tta:
             found = evaluate_split(self.layout, self, loader, split, batch_size or plan.evaluate_batch_size)
@@ -132,37 +139,54 @@ class OpenRun(Predictor):
         finally:
             self.task.tta = own
 
-    def data(self, path: str | None = None, split: str = "val") -> tuple[Any, str]:
-        """(raw source of the data at `path`, or of a split of the recipe; what the split is called).
+    def source(self, data: str | Mapping[str, Any] | None = None, split: str | None = None) -> tuple[Any, str]:
+        """What is judged, before the pipeline, and what its evaluation is called; arguments as of `evaluate`.
 
         Raises:
             RunError: the recipe has no such split. DataError: the data is missing, or the recipe's is not what it was.
         """
-        if path is not None:
-            known: dict[str, Any] = {} if self.task.labels is None else {"labels": self.task.labels}
-            return read(Path(path), **known), Path(path).name if split == "val" else split
+        return self._given(data, split) if data is not None else self._own(split or "val")
+
+    def _given(self, data: str | Mapping[str, Any], name: str | None) -> tuple[Any, str]:
+        """The source of other data than the recipe's, and what its evaluation is called."""
+        spec = self.recipe.with_values({"data.test": None}).with_values({"data.test": data}, "the data given").data.test
+        assert spec is not None
+        path = Path(spec.path).resolve()
+        name = name or (path.name if path.is_dir() else path.stem)
+        if name in _SPLITS:
+            name += "-given"  # the recipe's own evaluations stay what training wrote
+        return assemble.read_source(spec, self.task.labels), name
+
+    def _own(self, split: str) -> tuple[Any, str]:
+        """The source of a split of the recipe, which must be what it was."""
         splits = assemble.read_splits(self.recipe)
         changes = assemble.data_differences(store.read_json(self.layout.data), splits.facts)
         if changes:
             listed = "\n  ".join(changes)
             hint = "bring it back, or judge what is there now with --data PATH"
             raise DataError(f"the data is not what the run was trained and judged on:\n  {listed}\n{hint}")
-        source = {"train": splits.train, "val": splits.val, "test": splits.test}.get(split)
-        if source is None:
-            there = ", ".join(name for name in ("train", "val", "test") if getattr(splits, name) is not None)
-            raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {there}')
-        return source, split
+        there = {name: source for name in _SPLITS if (source := getattr(splits, name)) is not None}
+        if split not in there:
+            raise RunError(f'this run has no split "{split}"; give data by a path, or one of: {", ".join(there)}')
+        return there[split], split
 
     def unaugmented(self, source: Any) -> tuple[Loader, Plan]:
         """The samples of a source as they are judged, and the numbers of the run, as far as they depend on how many there are."""
         samples = self.pipeline.samples(source, training=False)
         return assemble.make_loader(self.recipe, samples, self.device), make_plan(self.recipe, self.task, len(samples))
 
-    @functools.cached_property
-    def writer(self) -> Any:
-        """The model made to write with, for the task's `write`. Its adapter becomes part of its weights, which changes rounding."""
+    def writer(self, int8: bool = False) -> Any:
+        """The model made to write with, for the task's `write`; made anew by each call. The run's adapter, if it has one, becomes part of
+        the model's weights, which changes rounding.
+
+        Args:
+            int8: of weights rounded to 8 bits, which a CPU reads faster.
+
+        Raises:
+            ModelError: the model or the device has no int8.
+        """
         self.merge_adapter()
-        return writer(self.model, self.device)
+        return writer(self.model, self.device, int8)
 
     def merge_adapter(self) -> None:
         """Make the run's adapter, if it has one, part of the model's weights."""
@@ -221,15 +245,9 @@ def open_run(layout: Layout, checkpoint: str = "best", warn: Callable[[str], Non
     loss = {"name": recipe.loss.name, **recipe.loss.arguments} if recipe.loss else None
     task, pipeline = described(recipe.task, loss, store.read_json(layout.labels), store.read_json(layout.preprocessing))
     assemble.ask(recipe, task)
-    model = assemble.build_model(recipe, task)
-    if recipe.model.adapter is not None:
-        initial = weights.find(recipe)
-        report = load_weights(model, initial) if initial is not None else Report()
-        model = assemble.adapted(recipe, model, report)
     folder = best_checkpoint(layout, checkpoint, warn)
     tensors, _ = store.read_checkpoint(folder, verify=False)
-    model.load_state_dict(tensors["model.safetensors"])
-    model = device.place(model).eval()
+    model = device.place(assemble.trained_model(recipe, task, tensors["model.safetensors"])).eval()
     return OpenRun(task, model, pipeline, device, layout, recipe, folder)
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from liandan import tasks
 from liandan.data.pipelines import PIPELINES
 from liandan.recipe import Fault, Recipe, RecipeError, load_recipe
 from liandan.runs import layout as layouts
 from liandan.runs import store
+from liandan.runtime import weights
 from liandan.runtime.device import Device
 from liandan.tasks import Task
 
-Build = Callable[[Recipe, Task], nn.Module]
+Build = Callable[[Recipe, Task, Mapping[str, Tensor]], nn.Module]
 
 
 def open_teacher(
@@ -28,7 +29,7 @@ def open_teacher(
     Args:
         key: of the recipe, for faults; `named`: what it says, `run:<run>`.
         task, pipeline: of the model that learns.
-        build: a model from its recipe and task.
+        build: a model from its recipe, its task and the tensors of its checkpoint.
 
     Raises:
         RecipeError: no such run, no checkpoint in it, other classes, or other inputs than the student's.
@@ -45,7 +46,7 @@ def open_teacher(
     labels = store.read_json(layout.labels)
     if labels != task.labels:
         raise fault(f"a teacher of the classes {task.labels}", f"{layout.root} knows {labels}", "train the teacher on the same classes")
-    theirs = load_recipe(layout.resolved)
+    theirs = weights.at_home(load_recipe(layout.resolved), layout)
     kind = tasks.resolve(theirs.task)
     seen: Any = PIPELINES[kind.kind].from_json(store.read_json(layout.preprocessing))
     if seen.kind != pipeline.kind:
@@ -55,7 +56,6 @@ def open_teacher(
         raise fault(expected, f"{seen.describe()} scaled by {seen.scale()}", "give both recipes the same data.transforms.eval")
     folder = layout.checkpoints / pointer["checkpoint"]
     tensors, _ = store.read_checkpoint(folder)
-    model = build(theirs, kind(None, labels, seen.describe()))
-    model.load_state_dict(tensors["model.safetensors"])
+    model = build(theirs, kind(None, labels, seen.describe()), tensors["model.safetensors"])
     which = {"run": named, "checkpoint": folder.name, "sha256": store.read_json(folder / store.MANIFEST)["sha256"]}
     return device.place(model).eval().requires_grad_(False), which

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from liandan import sources
+from liandan.models.gguf_files import to_folder
 from liandan.models.huggingface import FILES
 from liandan.models.pretrained import published
 from liandan.recipe import Fault, Recipe, RecipeError
@@ -21,7 +27,49 @@ def here(model: str) -> bool:
 
 _RUN = "run:"
 _FOLDER = "hf/"  # a model that is a folder, with its weights in it
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _KEPT = 2 * 10**9  # bytes of frozen weights that a run directory holds itself
+
+
+def local(name: str) -> str:
+    """The name of a model for the room of models, which never fetches: hf/ with a folder of this machine.
+
+    A hub id is fetched, or found in the hub's cache; a GGUF file, also one of a hub (hf/<owner>/<name>/<file>.gguf), is made a folder once,
+    in the cache. Any other name stays as it is.
+
+    Raises:
+        sources.SourceError: it is not on this machine and could not be fetched; says what was tried.
+        models.UnsafeWeights, models.ModelError: a GGUF file that is none, or that transformers cannot read.
+    """
+    if not name.startswith(_FOLDER):
+        return name
+    short = name.removeprefix(_FOLDER)
+    path, parts = Path(short), short.split("/")
+    hub = not path.exists() and _HUB_ID.fullmatch("/".join(parts[:2])) is not None
+    if path.suffix.lower() == ".gguf":
+        if hub and len(parts) > 2:
+            path = sources.hub_file("/".join(parts[:2]), "/".join(parts[2:]))
+        return f"{_FOLDER}{_unpacked(path)}" if path.is_file() else name
+    return f"{_FOLDER}{sources.hub_folder(short, FILES)}" if hub and len(parts) == 2 else name
+
+
+def _unpacked(path: Path) -> Path:
+    """The folder of a GGUF file in the cache, made where it is not there yet; appears whole or not at all."""
+    facts = path.stat()
+    folder = sources.home() / "gguf" / _digest(path, facts.st_size, facts.st_mtime_ns)
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
+            to_folder(path, Path(making) / "model")
+            with contextlib.suppress(OSError):  # another process was first
+                (Path(making) / "model").rename(folder)
+    return folder
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(recipe: Recipe) -> Path | None:
@@ -35,7 +83,7 @@ def find(recipe: Recipe) -> Path | None:
     if wanted == "none":
         return None
     if wanted == "pretrained" and recipe.model.name.startswith(_FOLDER):
-        return Path(recipe.model.name.removeprefix(_FOLDER))
+        return Path(local(recipe.model.name).removeprefix(_FOLDER))
     if wanted == "pretrained":
         where = published(recipe.model.name)
         if where is None:
@@ -77,7 +125,7 @@ def keep(recipe: Recipe, layout: layouts.Layout, initial: Path | None) -> None:
     """
     wanted: list[Path] = []
     if recipe.model.name.startswith(_FOLDER):
-        wanted += [Path(recipe.model.name.removeprefix(_FOLDER)) / name for name in FILES]
+        wanted += [Path(local(recipe.model.name).removeprefix(_FOLDER)) / name for name in FILES]
     if recipe.model.adapter is not None and initial is not None:
         wanted += sorted(initial.glob("*.safetensors")) if initial.is_dir() else [initial]
     wanted = [path for path in wanted if path.is_file() and path.parent.resolve() != layout.base.resolve()]

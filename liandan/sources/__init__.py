@@ -13,7 +13,7 @@
 
 from liandan.sources.catalogue import SOURCES
 from liandan.sources.entry import File, Progress, Source, SourceError
-from liandan.sources.hub import cached, hub_file
+from liandan.sources.hub import cached, hub_file, hub_folder
 from liandan.sources.store import get, home
 
-__all__ = ["SOURCES", "File", "Progress", "Source", "SourceError", "cached", "get", "home", "hub_file"]
+__all__ = ["SOURCES", "File", "Progress", "Source", "SourceError", "cached", "get", "home", "hub_file", "hub_folder"]

@@ -5,10 +5,13 @@ HF_TOKEN goes to the official hub alone, never to a mirror.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +20,7 @@ from liandan.sources.entry import SourceError
 ANSWER_SECONDS = 10.0  # for the hub to answer at all
 STALL_SECONDS = 20  # for a download that has stopped to be given up
 OFFICIAL = "https://huggingface.co"
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
 def endpoint() -> str:
@@ -57,6 +61,43 @@ def hub_file(repo: str, filename: str, revision: str | None = None) -> Path:
         raise SourceError(_failed(hub, repo, filename, revision, error)) from error
 
 
+def hub_folder(repo: str, names: Collection[str]) -> Path:
+    """The folder of a model's files of a hub, from the local cache or fetched into it: those of `names` that there are, and the weights in
+    safetensors, of one file or of several with their index. What the cache holds is used as `hub_file` does.
+
+    Args:
+        repo: "owner/name".
+
+    Raises:
+        SourceError: tells the address tried, what went wrong and how to bring the files by hand.
+    """
+    hub = _library()
+    wanted = {"allow_patterns": [*names, *_WEIGHTS], "ignore_patterns": ["*/*"]}
+    with contextlib.suppress(Exception):  # not there, or not yet: asked for below
+        folder = Path(hub.snapshot_download(repo, local_files_only=True, **wanted))
+        if _whole(folder):
+            return folder
+    try:
+        if not hub.constants.HF_HUB_OFFLINE:
+            _reach(hub.constants.ENDPOINT)
+        token = None if hub.constants.ENDPOINT == OFFICIAL else False
+        folder = Path(hub.snapshot_download(repo, etag_timeout=ANSWER_SECONDS, token=token, **wanted))
+    except Exception as error:
+        raise SourceError(_failed(hub, repo, "", None, error)) from error
+    if not _whole(folder):
+        raise SourceError(f"{repo} of {hub.constants.ENDPOINT} has no config.json with weights in safetensors; name another repository")
+    return folder
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a model's folder has its config and all of its weights."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        parts = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        return (folder / "config.json").is_file() and all((folder / part).is_file() for part in parts)
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
 def _reach(endpoint: str) -> None:
     """One question to the hub before the library asks its six: a closed network is then told in seconds, not in minutes."""
     try:
@@ -88,24 +129,28 @@ def _library() -> ModuleType:
 
 
 def _failed(hub: ModuleType, repo: str, filename: str, revision: str | None, error: Exception) -> str:
+    """What went wrong and what can be done; without a file name, of a whole repository."""
     constants = hub.constants
     endpoint, at = constants.ENDPOINT, revision or "main"
-    lines = [f"{filename} of {repo} ({at}) could not be had from {endpoint}: {_first_line(error)}"]
+    lines = [f"{f'{filename} of ' * bool(filename)}{repo} ({at}) could not be had from {endpoint}: {_first_line(error)}"]
     cause = error.__cause__
     if cause is not None and not constants.HF_HUB_OFFLINE:
         lines.append(f"  because of {_first_line(cause)}")
     if constants.HF_HUB_OFFLINE:
-        lines.append("HF_HUB_OFFLINE is set, so nothing was asked of the network: unset it, or bring the file.")
-    pinned = f" --revision {revision}" if revision else ""
+        lines.append("HF_HUB_OFFLINE is set, so nothing was asked of the network: unset it, or bring what is missing.")
+    words = " ".join(["hf download", repo, *([filename] if filename else []), *(["--revision", revision] if revision else [])])
     lines += [
         "What can be done:",
         "  set HF_ENDPOINT to a mirror of the hub that this machine can reach, and call again;",
         "  or, on a machine that reaches one (`pip install huggingface_hub`):",
-        f"    hf download {repo} {filename}{pinned}",
+        f"    {words}",
         f"  and copy the folder models--{repo.replace('/', '--')} from its cache (`hf cache ls` shows it) into",
         f"    {constants.HF_HUB_CACHE}",
-        f"  or download {endpoint}/{repo}/resolve/{at}/{filename} and name its path in the recipe (model.weights).",
     ]
+    if filename:
+        lines.append(f"  or download {endpoint}/{repo}/resolve/{at}/{filename} and name its path in the recipe (model.weights).")
+    else:
+        lines.append(f"  or download the files of {endpoint}/{repo} into a folder and name it in the recipe (model.name=hf/<folder>).")
     return "\n".join(lines)
 
 

@@ -245,4 +245,5 @@ def variants(parts: Parts, batch: dict[str, Any], found: Estimate) -> Iterator[V
         split = [part for size in ours for part in ((size,) if size <= half else (half, size - half))]
         yield tried("half the micro-batch", f"train.micro_batch_size={half}", count, split)
     yield tried("gradient checkpointing", "", count, ours, change=checkpointed)
-    yield tried("LoRA, rank 8", "", count, ours, change=with_lora)
+    if parts.recipe.model.adapter is None:
+        yield tried("LoRA, rank 8", "model.adapter.name=lora", count, ours, change=with_lora)

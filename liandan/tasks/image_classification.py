@@ -111,7 +111,7 @@ class ImageClassification(Task):
         }
 
     def model_arguments(self) -> dict[str, Any]:
-        return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"]}
+        return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"], "size": self.data["size"]}
 
     def taught_by(self) -> dict[str, str]:
         return {"loss.teacher": self.loss_arguments["teacher"]} if self.loss_name == "distillation" else {}

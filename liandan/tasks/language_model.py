@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liandan.data.readers import detect_format
+from liandan.data.rows import SUFFIXES
 from liandan.models import experts
 from liandan.models.sampling import GREEDY, Sampling
 from liandan.models.writing import Piece
@@ -72,7 +74,8 @@ class LanguageModel(Task):
 
     @classmethod
     def recognize(cls, path: Path, has_weights: Callable[[str], bool], model: str | None) -> dict[str, Any] | None:
-        if not (path.is_file() and path.suffix.lower() == ".txt"):
+        rows = path.suffix.lower() in SUFFIXES and detect_format(path) == "text"
+        if not (path.is_file() and (rows or path.suffix.lower() == ".txt")):
             return None
         # a token is about three bytes of Chinese or four of English; context and vocabulary grow with the text
         size = path.stat().st_size

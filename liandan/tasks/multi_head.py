@@ -35,7 +35,7 @@ class MultiHead(Task):
         cls.losses[name](torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), **arguments)
 
     def model_arguments(self) -> dict[str, Any]:
-        return {"num_classes": sum(map(len, self.heads.values())), "in_chans": self.data["in_chans"]}
+        return {"num_classes": sum(map(len, self.heads.values())), "in_chans": self.data["in_chans"], "size": self.data["size"]}
 
     def split_heads(self, logits: Tensor) -> Iterator[tuple[int, Tensor]]:
         """(number of the head, its logits) of float (batch, all classes)."""

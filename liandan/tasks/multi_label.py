@@ -41,7 +41,7 @@ class MultiLabel(Task):
         cls.losses[name](torch.zeros(1, classes), torch.zeros(1, classes), **arguments)
 
     def model_arguments(self) -> dict[str, Any]:
-        return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"]}
+        return {"num_classes": len(self.labels or ()), "in_chans": self.data["in_chans"], "size": self.data["size"]}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         """Over float (batch, classes) targets in 0..1: 1 where a class is there, between the two where samples are mixed."""

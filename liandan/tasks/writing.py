@@ -16,12 +16,12 @@ from liandan.tasks.task import World
 _BEFORE = 8  # tokens of a prompt that decide how the next is written: more than a character has bytes
 
 
-def writer(model: Any, world: World) -> Any:
-    """The model as it is now, made to write with in the run's precision; what `write` takes. Worth while from a sentence on."""
+def writer(model: Any, world: World, int8: bool = False) -> Any:
+    """The model as it is now, made to write with in the run's precision or in int8, see `decoder`; what `write` takes."""
     some = next(model.parameters())
     with world.autocast():
         half = torch.get_autocast_dtype(some.device.type) if torch.is_autocast_enabled(some.device.type) else some.dtype
-    return decoder(model, half)
+    return decoder(model, half, int8)
 
 
 def write(

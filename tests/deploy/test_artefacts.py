@@ -115,7 +115,7 @@ def test_the_proof_is_what_can_be_measured_again(run: Any) -> None:
         opened = open_artefact(folder)
         assert opened.evaluate()["val/accuracy"] == proof["value"]
         assert json.loads((folder / "evaluation" / "val" / "metrics.json").read_text())["samples"] == 12
-        source, _ = run.opened.data()
+        source, _ = run.opened.source()
         batch = run.opened.pipeline.samples(source, training=False).batch(np.arange(len(source)), None)
         with torch.no_grad():
             off = float((run.opened.model(batch["image"]) - opened.model(batch["image"])).abs().max())
@@ -246,9 +246,11 @@ def test_texts_of_any_length(tmp_path: Path) -> None:
     wanted = list(run.predict(texts))
     for row in run.export(["onnx", "openvino"])[1:]:
         opened = open_artefact(Path(row["path"]))
-        assert opened.facts["varies"] == ["batch", "length"] and row["value"] == pytest.approx(run.evaluate()["val/accuracy"])
+        assert opened.facts["varies"] == ["batch", "length"]
+        assert row["value"] == run.evaluate()["val/accuracy"] or row["precision"] == "bf16"
         for own, found in zip(wanted, predict(opened, texts), strict=True):
-            assert found["label"] == own["label"] and found["confidence"] == pytest.approx(own["confidence"], abs=1e-5)
+            assert found["label"] == own["label"]
+            assert found["confidence"] == pytest.approx(own["confidence"], abs=row["largest_difference"] + 1e-6)
 
 
 def test_what_writes_token_by_token_is_sent_to_hf(tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ def test_what_writes_token_by_token_is_sent_to_hf(tmp_path: Path) -> None:
     assert not (run.path / "export").exists() or not list((run.path / "export").iterdir())
 
 
-def test_a_run_without_its_data(run: Any, tmp_path: Path) -> None:
+def test_a_run_without_its_data(tmp_path: Path) -> None:
     """A float artefact is still compared with the run, on drawn images; int8 has nothing to be calibrated on."""
     photos = write_photos(tmp_path / "photos", range(8))
     moved = train(photos, tmp_path / "run", **{"train.duration.steps": 2})
@@ -294,4 +296,37 @@ def test_nothing_is_told_to_the_runtimes_makers(run: Any, photos: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-__all__ = ["NotWorthIt"]
+def test_int8_that_is_worse_is_refused_with_its_figures(zygote: Zygote, run: Any, tmp_path: Path) -> None:
+    """A network so small that quantizing and back takes longer than it saves, and no loss allowed: refused, and nothing of it is left."""
+    with pytest.raises(NotWorthIt, match=r"onnx-int8 is refused: .*--force keeps it") as refused:
+        run.export("onnx", tmp_path / "out", quantize="int8", max_drop=0.0)
+    own, floats, int8 = refused.value.rows
+    slower = any(int8["latency_ms"][count] > floats["latency_ms"][count] for count in ("1", "16"))
+    assert slower or int8["value"] < own["value"]
+    assert int8["refused"] in str(refused.value) and "path" not in int8 and "path" in floats
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["onnx"]
+    child = zygote.run("export", str(run.path), "--to", "onnx", "--quantize", "int8", "--max-drop", "0", "--out", "再", cwd=tmp_path)
+    assert child.wait() == 3 and "onnx-int8 is refused" in child.text() and "Traceback" not in child.text(), child.text()
+    assert [folder.name for folder in (tmp_path / "再").iterdir()] == ["onnx"]
+
+
+def row(format: str, one: float, many: float, value: float | None) -> dict[str, Any]:
+    return {"format": format, "latency_ms": {"1": one, "16": many}, "value": value, "metric": "val/accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("int8", "mode", "said"),
+    [
+        (row("openvino-int8", 1.0, 10.0, 0.900), "max", ""),
+        (row("openvino-int8", 1.0, 10.0, 0.896), "max", ""),
+        (row("openvino-int8", 1.0, 10.0, 0.894), "max", "is 0.8940, the run's 0.9000: 0.60 points lost, at most 0.5 are"),
+        (row("openvino-int8", 1.0, 10.0, 0.904), "min", ""),
+        (row("openvino-int8", 1.0, 10.0, 0.909), "min", "1.00 percent lost"),
+        (row("openvino-int8", 2.5, 10.0, 0.900), "max", "at batch 1 it takes 2.5 ms, openvino 2 ms"),
+        (row("openvino-int8", 1.0, 21.0, 0.900), "max", "at batch 16 it takes 21 ms, openvino 20 ms"),
+        (row("openvino-int8", 1.0, 10.0, None), "max", "no validation data"),
+    ],
+)
+def test_what_is_worth_having(int8: dict[str, Any], mode: str, said: str) -> None:
+    reason = quantize.refusal(int8, row("openvino", 2.0, 20.0, 0.9), row("run", 4.0, 40.0, 0.9), mode, 0.5)
+    assert said in reason and bool(said) == bool(reason)

@@ -105,13 +105,13 @@ def test_a_conversation_is_sent_as_training_saw_it(client: openai.OpenAI, chat_r
     tokens = run.pipeline.prompt(plain).tolist()
     found = ask(client, messages=talk, temperature=0, max_tokens=10)
     assert found.usage.prompt_tokens == len(tokens)
-    assert found.choices[0].message.content == run.task.written(run.writer, run.pipeline, tokens, run.device, 10)
+    assert found.choices[0].message.content == run.task.written(run.writer(), run.pipeline, tokens, run.device, 10)
 
 
 def test_completions_take_prompts_as_they_are(text_run: Path, tmp_path: Path):
     run: Any = liandan.open_run(text_run).opened
     tokens = run.pipeline.encode("春眠不觉晓").tolist()
-    wanted = "".join(piece.text for piece in run.task.write(run.writer, run.pipeline, [tokens], run.device, limit=12))
+    wanted = "".join(piece.text for piece in run.task.write(run.writer(), run.pipeline, [tokens], run.device, limit=12))
     with serving(text_run, tmp_path) as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as client:
         found = client.completions.create(model="poems", prompt=["春眠不觉晓", "a"], max_tokens=12, temperature=0, n=2)
         assert [choice.index for choice in found.choices] == [0, 1, 2, 3] and found.choices[0].text == found.choices[1].text == wanted

@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from tests.faults.runs import finished, words
+from tests.unit.models.small_gguf import write_gguf
+from tests.unit.models.test_gguf import LIES
 from tests.zygote import Zygote
 
 CANARY = "canary"
@@ -101,6 +103,16 @@ def test_safetensors_that_lie_are_refused(zygote: Zygote, size: int, tmp_path: P
     limits = {"before": ["tests.faults.limits:address_space"], "env": {"ADDRESS_SPACE": str(600 << 20)}}
     child = zygote.run(*words("run", "model.weights=w.safetensors"), cwd=tmp_path, **limits)
     assert child.wait() == 3 and "w.safetensors" in child.text() and "Traceback" not in child.text(), child.text()
+
+
+@pytest.mark.parametrize("lie", ["2^60 tensors", "an array of 2^50 tokens", "a tensor of 2^40 columns"])
+def test_gguf_files_that_lie_are_refused(zygote: Zygote, lie: str, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    write_gguf(tmp_path / "小.gguf")
+    (tmp_path / "小.gguf").write_bytes(LIES[lie]((tmp_path / "小.gguf").read_bytes()))
+    (tmp_path / "qa.jsonl").write_text('{"prompt": "问", "completion": "答"}\n' * 4, encoding="utf-8")
+    child = zygote.run("train", "qa.jsonl", "model.name=hf/小.gguf", cwd=tmp_path)
+    assert child.wait() == 3 and "小.gguf" in child.text() and "Traceback" not in child.text(), child.text()
 
 
 # --- a run directory from somewhere else -------------------------------------------------------------------------------------------

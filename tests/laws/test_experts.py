@@ -11,7 +11,7 @@ from tests.laws.test_law1_splitting import ROUNDING, run, start_of
 from tests.zygote import Zygote
 
 MIXTURE = [
-    "model={name: liandan/gpt, n_layer: 2, n_head: 2, width: 32, hidden: 32, experts: 4, expert_capacity: 0.8, balance: 0.1}",
+    "model={name: liandan/gpt, n_layer: 2, n_head: 2, width: 32, hidden: 32, dropout: 0, experts: 4, expert_capacity: 0.8, balance: 0.1}",
     "data.text.context=16",
 ]
 QUIET = [*MIXTURE, "model.router_noise=false"]

@@ -83,12 +83,12 @@ def test_beams(ours: Any, llama: Any, width: int, penalty: float, prompt: list[i
     ids = torch.tensor([prompt])
     told = llama.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, num_beams=width, num_return_sequences=width, do_sample=False,
-        length_penalty=penalty, eos_token_id=ENDS, pad_token_id=0, return_dict_in_generate=True, output_scores=True,
+        length_penalty=penalty, eos_token_id=ENDS, pad_token_id=60, return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip
     found = beam_search(ours.step, ids, 12, width, penalty, ENDS, context=64, new_cache=ours.new_cache)
     assert len(found) == width
     for beam, sequence, score in zip(found, told.sequences[:, len(prompt) :], told.sequences_scores, strict=True):
-        assert beam.tokens.tolist() == sequence[: len(beam.tokens)].tolist() and (sequence[len(beam.tokens) :] == 0).all()
+        assert beam.tokens.tolist() == sequence[: len(beam.tokens)].tolist() and (sequence[len(beam.tokens) :] == 60).all()
         assert beam.score == pytest.approx(float(score), rel=1e-4)
 
 

@@ -19,8 +19,9 @@ FRESH = ["model.weights=none", "train.batch_size=2", "data.val={hold_out: 0.01}"
 SMALL = {
     "language_model/poems": ["data.train.limit=2000"],
     "text_classification/reviews": ["data.train.limit=500"],
-    **{f"image_classification/{n}": FEW for n in ("lenet", "bn_lenet", "alexnet", "vgg", "nin", "googlenet", "resnet18", "densenet")},
-    **{f"image_classification/{n}": FRESH for n in ("convnext", "vit", "swin", "mobilenetv3", "efficientnetv2")},
+    **{f"image_classification/{n}": FEW for n in ("softmax_regression", "mlp", "mlp_dropout", "lenet", "lenet_cosine", "bn_lenet")},
+    **{f"image_classification/{n}": FEW for n in ("alexnet", "vgg", "nin", "googlenet", "resnet18", "densenet")},
+    **{f"image_classification/{n}": FRESH for n in ("finetune", "convnext", "vit", "swin", "mobilenetv3", "efficientnetv2")},
 }
 
 

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from liandan.data.readers import read
 from liandan.runtime.preview import first_samples
+from tests.unit.data.tables import write
 from tests.zygote import Zygote
 
 
@@ -93,7 +94,6 @@ def test_show_draws_what_the_model_sees(zygote: Zygote, tmp_path: Path) -> None:
     with Image.open(tmp_path / "图.png") as drawn:
         pixels = np.asarray(drawn.convert("L"))
     assert pixels.shape[0] > 3 * 112 and (pixels < 100).mean() > 0.1  # digits on black, enlarged
-    assert "text has no pictures to show" in said(zygote, "data", "show", "language_model/tiny", cwd=tmp_path, code=2)
 
 
 def test_what_is_shown_are_the_pixels_of_the_first_batch(tmp_path: Path) -> None:
@@ -115,3 +115,69 @@ def test_what_is_shown_are_the_pixels_of_the_first_batch(tmp_path: Path) -> None
     order = np.concatenate([indices for indices, _ in Order(40, 16, 7).steps(0, 2)])[:20]
     assert captions == [source.labels[source.target(i)] for i in order]
     assert all(np.array_equal(shown[k, :, :, 0], source.image(i, 1)[0].numpy()) for k, i in enumerate(order))
+
+
+QUESTIONS = [{"instruction": f"第{i}问：{'春夏秋冬'[i % 4]}天怎么样？", "output": f"答{i}：" + "很好。" * (i % 5)} for i in range(40)]
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    return write(tmp_path / "问答.jsonl", QUESTIONS)
+
+
+def test_check_of_conversations(zygote: Zygote, tmp_path: Path, questions: Path) -> None:
+    out = said(zygote, "data", "check", "问答.jsonl", "--plot", "长.png", cwd=tmp_path)
+    assert "the context holds 256" in out and "▇" in out and "no faults" in out
+    with Image.open(tmp_path / "长.png") as drawn:
+        assert drawn.format == "PNG"
+    found = json.loads(said(zygote, "data", "check", "问答.jsonl", "data.text.context=8", "--json", cwd=tmp_path, code=1))
+    assert found["tokens"]["context"] == 8 and found["tokens"]["cut"] == 40 and sum(found["tokens"]["histogram"].values()) == 40
+    questions.write_text(questions.read_text(encoding="utf-8") + '\n{"instruction": "a"}\nno\n', encoding="utf-8")
+    out = said(zygote, "data", "check", "问答.jsonl", cwd=tmp_path, code=1)
+    assert '问答.jsonl:41: "output": expected text' in out and "问答.jsonl:42: expected one JSON object a line" in out
+    assert 'one looks like {"instruction": "question"' in out and "Traceback" not in out
+
+
+def test_statistics_and_splits_of_conversations(zygote: Zygote, tmp_path: Path, questions: Path) -> None:
+    out = said(zygote, "data", "stats", "问答.jsonl", cwd=tmp_path)
+    assert "conversations: of one answer 40  of several 0" in out and "answers, characters: shortest" in out
+    out = said(zygote, "data", "split", "问答.jsonl", "--out", "分", cwd=tmp_path)
+    assert "train 32  val 8" in out
+    parts = [read(tmp_path / f"分/{name}.jsonl") for name in ("train", "val")]
+    both = sorted(part.messages(i)[0].content for part in parts for i in range(len(part)))
+    assert [len(part) for part in parts] == [32, 8] and both == sorted(row["instruction"] for row in QUESTIONS)
+
+
+def test_show_marks_what_is_learned(zygote: Zygote, tmp_path: Path, questions: Path) -> None:
+    out = said(zygote, "data", "show", "问答.jsonl", "--count", "2", cwd=tmp_path)
+    assert out.count("⟦") == 2 and out.count("<|im_end|>⟧") == 2 and "⟦<|im_start|>" not in out
+    shown = json.loads(said(zygote, "data", "show", "问答.jsonl", "--count", "3", "--out", "看.html", "--json", cwd=tmp_path))["samples"]
+    for one in shown:
+        number = int(one["title"].rpartition(":")[2]) - 1
+        asked, answered = QUESTIONS[number]["instruction"], QUESTIONS[number]["output"]
+        assert [piece["weight"] for piece in one["pieces"]] == [0.0, 1.0, 0.0] and asked in one["pieces"][0]["text"]
+        assert one["pieces"][1]["text"] == f"{answered}<|im_end|>" and 0 < one["learned"] < one["tokens"]
+    page = (tmp_path / "看.html").read_text(encoding="utf-8")
+    assert page.count("<mark") == 3 and "&lt;|im_end|&gt;</mark>" in page
+    out = said(zygote, "data", "show", "language_model/tiny", "--count", "1", cwd=tmp_path)
+    assert "32 of them learned" in out or "33 of them learned" in out
+
+
+def test_dedup_writes_what_is_left(zygote: Zygote, tmp_path: Path, questions: Path) -> None:
+    pytest.importorskip("datasketch")
+    write(questions, [*QUESTIONS, QUESTIONS[7]])
+    out = said(zygote, "data", "dedup", "问答.jsonl", "--out", "净.jsonl", "--threshold", "0.95", cwd=tmp_path)
+    assert "问答.jsonl:41  the same as  问答.jsonl:8" in out and "40 of 41 are left: 净.jsonl" in out
+    report = json.loads((tmp_path / "净.jsonl.report.json").read_text(encoding="utf-8"))
+    assert len(read(tmp_path / "净.jsonl")) == report["kept"] == 40
+    assert "already" in said(zygote, "data", "dedup", "问答.jsonl", "--out", "净.jsonl", cwd=tmp_path, code=2)
+    assert "ends in .jsonl" in said(zygote, "data", "dedup", "问答.jsonl", "--out", "净.csv", cwd=tmp_path, code=2)
+
+
+def test_keys_without_effect_are_refused_with_their_line(zygote: Zygote, tmp_path: Path, questions: Path) -> None:
+    recipe = "version: 1\ntask: sft\ndata:\n  train: 问答.jsonl\n  transforms: {train: [{name: hflip}]}\nmodel: {name: liandan/gpt}\n"
+    (tmp_path / "a.yaml").write_text(recipe, encoding="utf-8")
+    out = said(zygote, "train", "a.yaml", cwd=tmp_path, code=2)
+    assert "a.yaml:5" in out and "data.transforms.train" in out and "no effect" in out
+    out = said(zygote, "train", "image_classification/tiny", "data.text.context=9", cwd=tmp_path, code=2)
+    assert "data.text.context" in out and "no effect" in out

@@ -17,9 +17,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         from pyarrow import parquet
 
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
+    elif path.suffix in (".csv", ".tsv"):
         with path.open("w", encoding="utf-8-sig", newline="") as file:  # as Excel writes it
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="," if path.suffix == ".csv" else "\t")
             writer.writeheader()
             writer.writerows(rows)
     elif path.suffix == ".jsonl":

@@ -4,12 +4,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from liandan.data.check import check
+from liandan.data.chat_pipeline import ChatPipeline
+from liandan.data.check import check, check_rows, check_splits
 from liandan.data.readers import read
+from liandan.data.rows import BadRows
+from tests.unit.data.tables import write
 
 
 def test_good_data_has_no_faults(digit_folders: Path) -> None:
@@ -74,3 +79,57 @@ def test_text(tmp_path: Path) -> None:
 def test_tokens(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", np.arange(9, dtype=np.uint16))
     assert check(read(tmp_path / "t.npy")).text == {"tokens": 9, "vocab_size": 9}
+
+
+def conversations(tmp_path: Path, rows: list[dict[str, str]], name: str = "qa.jsonl") -> Any:
+    return read(write(tmp_path / name, rows), "conversations")
+
+
+def pipeline(source: Any, context: int) -> ChatPipeline:
+    return ChatPipeline.fit(source, text={"tokenizer": "characters", "context": context})
+
+
+def test_lengths_of_conversations_in_tokens(tmp_path: Path) -> None:
+    rows = [{"prompt": "问", "completion": "答" * n} for n in (1, 2, 3, 30)] + [{"prompt": "问" * 60, "completion": "答"}]
+    source = conversations(tmp_path, rows)
+    whole = pipeline(source, 1000)
+    length = [len(whole.samples(source, False).sample(i)["ids"]) for i in range(5)]
+    report = check(source, pipeline(source, length[0] + 5))
+    assert {k: report.tokens[k] for k in ("shortest", "median", "longest", "total", "cut", "unlearned")} == {
+        "shortest": length[0], "median": length[2], "longest": length[4], "total": sum(length), "cut": 2, "unlearned": 1,
+    }  # fmt: skip
+    assert report.tokens["lost"] == (length[3] + length[4] - 2 * (length[0] + 6)) / sum(length)
+    assert sum(report.tokens["histogram"].values()) == 5 and report.tokens["histogram"][histogram_bin(length[4])] == 1
+    (fault,) = report.faults
+    assert fault == f"1 leave nothing to learn within data.text.context={length[0] + 5} tokens: qa.jsonl:5"
+    assert report.notes[0].startswith("2 of 5 are longer than data.text.context=") and "all tokens" in report.notes[0]
+
+
+def histogram_bin(length: int) -> str:
+    high = 1
+    while high < length:
+        high *= 2
+    return f"{high // 2 + 1}-{high}"
+
+
+def test_empty_answers_and_near_copies(tmp_path: Path) -> None:
+    pytest.importorskip("datasketch")
+    turns = [("user", "问"), ("assistant", " "), ("user", "再问"), ("assistant", "答")]
+    said = "春江潮水连海平海上明月共潮生滟滟随波千万里何处春江无月明"
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": role, "content": text} for role, text in turns]}, {"prompt": "背诗", "completion": said},
+        {"prompt": "背诗", "completion": said + "。江"}, {"prompt": "背诗", "completion": said},
+    ]  # fmt: skip
+    report = check(conversations(tmp_path, rows))
+    assert report.empty_answers == ["qa.jsonl:1"] and report.faults == ["1 conversations have an answer that is empty: qa.jsonl:1"]
+    assert report.duplicates == [["qa.jsonl:2", "qa.jsonl:4"]] and report.near_duplicates == [["qa.jsonl:2", "qa.jsonl:3"]]
+    val = conversations(tmp_path, [{"prompt": "背诗", "completion": said + "！"}], "val.jsonl")
+    assert [row["how"] for row in check_splits({"train": conversations(tmp_path, rows), "val": val})["val"].leaks] == ["reads alike"]
+
+
+def test_rows_that_are_none_are_a_report(tmp_path: Path) -> None:
+    with pytest.raises(BadRows) as caught:
+        conversations(tmp_path, [{"prompt": "a", "completion": "b"}, {"prompt": "a"}])
+    report = check_rows(caught.value)
+    assert report.bad_rows == [{"file": "qa.jsonl", "line": 2, "reason": '"completion": expected text, got no such key'}]
+    assert report.count == 2 and report.faults[0].startswith("1 of 2 rows are none; one looks like {\"prompt\"")

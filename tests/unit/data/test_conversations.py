@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from liandan.data.check import check
 from liandan.data.conversations import Message, conversation, read_conversations
-from liandan.data.errors import DataError
+from liandan.data.errors import DataError, Unreadable
 from liandan.data.readers import detect_format, read
 from liandan.data.split import hold_out, restore
 from tests.unit.data.tables import write
@@ -78,7 +79,7 @@ def test_all_bad_rows_are_told_with_their_lines(tmp_path: Path) -> None:
     assert text.endswith('a row looks like {"prompt": "question", "completion": "answer"}')
 
 
-@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".tsv", ".parquet"])
 def test_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
     rows = [{"instruction": f"第{i}問，\n有逗號", "output": f"答{i}"} for i in range(12)]
     file = write(tmp_path / f"qa{suffix}", rows)
@@ -88,8 +89,35 @@ def test_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
     assert source.fingerprint() == read(tmp_path).fingerprint()
     train, val, names = hold_out(source, 0.25, seed=1)
     again, same = restore(source, names)
-    assert len(val) == 3 and len(train) == 9 and val.conversations == same.conversations and again.rows.tolist() == train.rows.tolist()
+    assert len(val) == 3 and len(train) == 9 and again.rows.tolist() == train.rows.tolist()
+    assert [val.messages(i) for i in range(3)] == [same.messages(i) for i in range(3)]
     assert train.fingerprint() != val.fingerprint()
+
+
+def test_a_table_as_spreadsheets_in_chinese_write_it(tmp_path: Path) -> None:
+    (tmp_path / "問答.csv").write_bytes('instruction;input;output\r\n問;"多\n行; 有分號";答\r\n'.encode("gb18030"))
+    source = read(tmp_path / "問答.csv")
+    assert source.messages(0) == [Message("user", "問\n多\n行; 有分號"), Message("assistant", "答")] and source.name(0) == "問答.csv:2"
+    assert check(source).notes == ["問答.csv is not UTF-8: read as gb18030"]
+    with pytest.raises(Unreadable, match="not text in utf-8"):
+        read(tmp_path / "問答.csv", encoding="utf-8")
+
+
+def test_what_was_judged_once_is_kept_and_what_is_damaged_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIANDAN_HOME", str(tmp_path / "家"))
+    file = write(tmp_path / "qa.jsonl", [{"prompt": f"{i}", "completion": "答"} for i in range(5)])
+    first = read(file)
+    (kept,) = (tmp_path / "家/tokens").iterdir()
+    changed = (kept / "json.bin").stat().st_mtime_ns
+    assert read(file).messages(3) == first.messages(3) and (kept / "json.bin").stat().st_mtime_ns == changed
+    data = bytearray((kept / "json.bin").read_bytes())
+    data[10] ^= 1
+    (kept / "json.bin").unlink()
+    (kept / "json.bin").write_bytes(data)  # of the same length: nothing but its hash tells
+    assert [read(file).messages(i) for i in range(5)] == [first.messages(i) for i in range(5)]
+    assert (kept / "json.bin").read_bytes() != bytes(data)
+    again = pickle.loads(pickle.dumps(read(file)))
+    assert again.messages(4) == first.messages(4) and len(pickle.dumps(again)) < 3000
 
 
 @pytest.mark.parametrize(
@@ -99,9 +127,11 @@ def test_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
         ("a.json", b"[{]", "expected JSON; line 1"),
         ("a.json", b"[]", "expected conversations, found none"),
         ("a.jsonl", b'{"prompt": "a", "completion": "b"}\nnot json', "a.jsonl:2: expected one JSON object a line"),
-        ("a.jsonl", "你好".encode("gbk"), "expected UTF-8"),
+        ("a.jsonl", "你好".encode("gbk"), "expected one JSON object a line"),
+        ("a.csv", b"prompt,prompt\na,b\n", 'the column "prompt" comes twice'),
+        ("a.csv", b'prompt,completion\na,"b"c\n', "a.csv:2: not CSV"),
         ("a.json", b"[" * 100_000, "nested deeper"),
-        ("a.parquet", b"PAR1 this is none", "expected parquet"),
+        ("a.parquet", b"PAR1 this is none", "expected a parquet file"),
     ],
 )
 def test_a_file_that_is_not_what_it_is_called(tmp_path: Path, name: str, content: bytes, message: str) -> None:

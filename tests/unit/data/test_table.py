@@ -14,6 +14,7 @@ from liandan.data.readers import detect_format, read
 from liandan.data.split import hold_out
 from liandan.data.stats import class_counts
 from liandan.data.table import table_lines
+from tests.unit.data.tables import write
 
 
 @pytest.fixture
@@ -131,6 +132,17 @@ def test_written_tables_are_read_back(folder: Path) -> None:
         back = read(table(below, table_lines(source, below)), label=label, multi_label=multi_label)
         assert back.labels == source.labels and back.targets.tolist() == source.targets.tolist()
         assert [Path(back.file(i)).resolve() for i in range(len(back))] == [folder / f"图 {n}.png" for n in range(len(back))]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_rows_of_json_are_a_table_too(folder: Path, suffix: str) -> None:
+    rows = [{"path": f"图 {n}.png", "label": n % 2, "size": [4, 4]} for n in range(4)]
+    path = write(folder / f"a{suffix}", rows)
+    assert detect_format(path) == "table" and read(path).targets.tolist() == [0, 1, 0, 1] and read(path).labels == ["0", "1"]
+    with pytest.raises(DataError, match='"labl" is missing; did you mean "label"'):
+        read(path, label="labl")
+    with pytest.raises(DataError, match="line 5: column label is empty"):
+        read(write(path, [*rows, {"path": "图 1.png"}]))
 
 
 def test_parquet(folder: Path) -> None:

@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 
 from liandan.data import tokenizer as tokenizers
 from liandan.data.errors import DataError, Unreadable
-from liandan.data.readers import read
-from liandan.data.text_pipeline import TextPipeline, token_cache
-from liandan.data.tokens import WindowSamples, write_npy
+from liandan.data.kept import Ragged, kept
+from liandan.data.readers import detect_format, read
+from liandan.data.rows import BadRows
+from liandan.data.split import hold_out, restore
+from liandan.data.text_pipeline import TextPipeline
+from liandan.data.tokens import WindowSamples
+from tests.unit.data.tables import write
 
 POEMS = (
     "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。\n\n"
@@ -92,6 +96,22 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     assert "".join(source.pieces(4)) == "一\n\n甲二\n三"
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".tsv", ".parquet"])
+def test_rows_with_a_text_each(tmp_path: Path, suffix: str) -> None:
+    said = [f"第{i}首\n\n“月，{i}”\n" for i in range(150)]
+    file = write(tmp_path / f"诗{suffix}", [{"text": text, "author": "李白"} for text in said])
+    assert detect_format(file) == "text"
+    source = read(file)
+    assert [source.text(i) for i in range(150)] == [f"{text.strip()}\n\n" for text in said]
+    assert source.fingerprint() == read(file).fingerprint() and source.manifest()[0][0] == file.name
+    train, val, names = hold_out(source, 0.1)
+    again, same = restore(read(file), names)
+    assert len(val) == 15 and same.spans.tolist() == val.spans.tolist() and again.spans.tolist() == train.spans.tolist()
+    assert fit(train).samples(val, training=False).tokens.tolist() == fit(train).encode("".join(val.pieces())).tolist()
+    with pytest.raises(BadRows, match='expected text under "words"'):
+        read(file, "text", text="words")
+
+
 def test_a_text_that_changed_meanwhile(tmp_path: Path) -> None:
     source = read(text_file(tmp_path / "a.txt", POEMS))
     text_file(tmp_path / "a.txt", POEMS[:20])
@@ -122,6 +142,12 @@ def test_bpe_learns_pairs_and_keeps_its_size(tmp_path: Path) -> None:
         tokenizers.train([POEMS], "bpe", 255)
     with pytest.raises(DataError, match='did you mean "characters"'):
         tokenizers.train([POEMS], "character")
+
+
+def test_a_long_text_is_learned_from_pieces_spread_over_it() -> None:
+    pieces = [f"{n:04d}" for n in range(1000)]
+    assert tokenizers.spread(iter(pieces), 4000) == pieces and tokenizers.spread(iter(pieces), 3999) == pieces[::2]
+    assert tokenizers.spread(iter(pieces), 101) == pieces[::64] and tokenizers.spread(iter(["long"]), 1) == ["long"]
 
 
 def test_characters_are_those_of_the_training_text() -> None:
@@ -180,19 +206,41 @@ def test_the_fast_way_gives_the_same(tmp_path: Path) -> None:
 def test_tokens_are_kept_and_mapped(tmp_path: Path, cache: Path) -> None:
     source = read(text_file(tmp_path / "a.txt", POEMS))
     pipeline = fit(source)
+    tokenizers_kept = set(cache.iterdir())
     first = pipeline.samples(source, training=True)
-    kept = list(cache.iterdir())
-    assert len(kept) == 1 and isinstance(first.tokens, np.memmap) and token_cache() == cache
-    assert np.array_equal(np.load(kept[0]), pipeline.encode(POEMS)) and np.load(kept[0]).dtype == np.uint16
-    before = kept[0].stat().st_mtime_ns
+    (kept,) = set(cache.iterdir()) - tokenizers_kept
+    file = kept / "ids.bin"
+    assert len(tokenizers_kept) == 1 and isinstance(first.tokens, np.memmap) and first.tokens.dtype == np.uint16
+    assert np.array_equal(np.fromfile(file, np.uint16), pipeline.encode(POEMS))
+    before = file.stat().st_mtime_ns
     pipeline.samples(source, training=False)
-    assert kept[0].stat().st_mtime_ns == before
-    kept[0].write_bytes(kept[0].read_bytes()[:-2])  # damaged: made again
-    assert len(pipeline.samples(source, training=True)) == len(first) and len(np.load(kept[0])) == len(first.tokens)
+    assert file.stat().st_mtime_ns == before
+    whole = file.read_bytes()
+    for damaged in (whole[:-2], bytes([whole[0] ^ 1]) + whole[1:]):
+        file.unlink()
+        file.write_bytes(damaged)
+        assert np.array_equal(pipeline.samples(source, training=True).tokens, first.tokens) and file.read_bytes() == whole
     fit(source, kind="characters").samples(source, training=True)
     text_file(tmp_path / "a.txt", POEMS.replace("山", "水"))  # same size, other content
     pipeline.samples(read(tmp_path / "a.txt"), training=True)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 5  # two tokenizers, three texts encoded
+
+
+def test_a_tokenizer_that_was_trained_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = read(text_file(tmp_path / "a.txt", POEMS))
+    first = fit(source).to_json()
+    monkeypatch.setattr(tokenizers, "train", None)  # to call it would raise
+    assert fit(source).to_json() == first
+    for other in (read(text_file(tmp_path / "a.txt", POEMS.replace("山", "水"))), source.subset(np.array([0]))):
+        with pytest.raises(TypeError):
+            fit(other)
+
+
+def test_the_same_bytes_in_another_encoding_are_another_text(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "a.txt", POEMS.encode("gb18030"))
+    pipeline = fit(read(path))
+    chinese, latin = (pipeline.samples(read(path, encoding=name), training=True).tokens for name in ("gb18030", "latin-1"))
+    assert pipeline.decode(chinese) == POEMS and pipeline.decode(latin) == POEMS.encode("gb18030").decode("latin-1")
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,15 +325,18 @@ def test_a_thousand_million_windows_take_no_memory(tmp_path: Path) -> None:
     assert samples.name(10**9 - 1) == "tokens 999999999-1000000001"
 
 
-def test_write_npy_is_whole_or_absent(tmp_path: Path) -> None:
+def test_what_is_kept_appears_whole_or_not_at_all(cache: Path) -> None:
     def parts(fail: bool) -> Any:
-        yield np.arange(5)
+        yield {"ids": np.arange(5, dtype=np.uint32), "length": np.array([5])}
         if fail:
-            raise OSError("disk full")
-        yield np.arange(70_000, 70_003)
+            raise DataError("row 6 is none")
+        yield {"ids": np.arange(70_000, 70_003, dtype=np.uint32), "length": np.array([3])}
 
-    with pytest.raises(OSError, match="disk full"):
-        write_npy(tmp_path / "a.npy", parts(True), np.uint32)
-    assert list(tmp_path.glob("*npy*")) == [] and list(tmp_path.glob("*.tmp")) == []
-    write_npy(tmp_path / "a.npy", parts(False), np.uint32)
-    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2, 3, 4, 70_000, 70_001, 70_002]
+    with pytest.raises(DataError, match="row 6"):
+        kept("facts", lambda: parts(True))
+    assert list(cache.iterdir()) == []
+    found = kept("facts", lambda: parts(False))
+    assert found["ids"].tolist() == [0, 1, 2, 3, 4, 70_000, 70_001, 70_002] and len(list(cache.iterdir())) == 1
+    ragged = pickle.loads(pickle.dumps(Ragged(found)))
+    assert ragged.of("ids", 1).tolist() == [70_000, 70_001, 70_002] and len(pickle.dumps(ragged)) < 1000
+    assert kept("others", lambda: [{"ids": np.zeros(0, np.uint16)}])["ids"].dtype == np.uint16

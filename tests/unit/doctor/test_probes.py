@@ -55,6 +55,7 @@ def test_the_quota_of_either_version_of_control_groups(own: str, files: dict[str
     [
         ("0::/\n", {"memory.max": "max", "memory.current": "5"}, None),
         ("0::/job\n", {"job/memory.max": "1000", "job/memory.current": "10", "memory.max": "2000"}, (1000, 10)),
+        ("0::/j\n", {"j/memory.max": "99", "j/memory.current": "50", "j/memory.stat": "file 40\ninactive_file 30\n"}, (99, 20)),
         ("4:memory:/m\n", {"memory/m/memory.limit_in_bytes": "9223372036854771712"}, None),
         ("4:memory:/m\n", {"memory/m/memory.limit_in_bytes": "4096", "memory/m/memory.usage_in_bytes": "12"}, (4096, 12)),
     ],
@@ -63,6 +64,17 @@ def test_the_memory_of_either_version_of_control_groups(own: str, files: dict[st
     for name, text in files.items():
         write(tmp_path / "cgroup" / name, text)
     assert cpu.memory_limit(tmp_path / "cgroup", write(tmp_path / "own", own)) == limit
+
+
+def test_what_may_still_be_taken_is_the_least_of_what_is_free_and_what_each_control_group_has_left(tmp_path: Path):
+    group, own = tmp_path / "cgroup", write(tmp_path / "own", "0::/a/b\n")
+    free = cpu.memory()["available"]
+    assert free is None or abs(cpu.memory_available(group, own) - free) < free / 2
+    for name, text in {"a/memory.max": "2000", "a/memory.current": "1900", "a/b/memory.max": "1000", "a/b/memory.current": "600"}.items():
+        write(group / name, text)
+    assert cpu.memory_available(group, own) == 100  # of the outer group, whose limit is not the tightest
+    write(group / "a/memory.current", "2400")
+    assert cpu.memory_available(group, own) == 0
 
 
 def test_a_run_takes_as_many_cores_as_the_quota_pays_for(monkeypatch: pytest.MonkeyPatch):

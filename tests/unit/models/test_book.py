@@ -33,6 +33,24 @@ def test_parameters_and_sizes(name: str) -> None:
     assert models.defaults(name)["size"] == CASES[name][1]
 
 
+def test_a_perceptron_is_the_books() -> None:
+    """784 pixels to 10 classes: 7,850 numbers; by way of 256: 203,530; of twice 256: 269,322. Weights from N(0, 0.01), biases 0."""
+    for hidden, parameters in (([], 7_850), ([256], 203_530), ([256, 256], 269_322)):
+        assert count(models.build("liandan/mlp", hidden=hidden)) == parameters
+    model = models.build("liandan/mlp", size=[6, 8], in_chans=3, num_classes=7, hidden=[400, 5], dropout=[0.2, 0.5])
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.ReLU | nn.Dropout)]
+    assert [type(layer).__name__ for layer in layers] == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
+    assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.2, 0.5]
+    weight, bias = (model.get_parameter(f"hidden.1.{name}") for name in ("weight", "bias"))
+    assert weight.shape == (400, 144) and not bias.any() and float(weight.detach().std()) == pytest.approx(0.01, rel=0.02)
+    images = torch.rand(2, 3, 6, 8)
+    softmax = models.build("liandan/mlp", size=[6, 8], in_chans=3, num_classes=7, hidden=[])
+    theirs = nn.functional.linear(images.reshape(2, -1), softmax.get_parameter("head.weight"))
+    torch.testing.assert_close(softmax(images), theirs)
+    with pytest.raises(models.ModelError, match="2 of them"):
+        models.build("liandan/mlp", hidden=[4, 4], dropout=[0.5])
+
+
 def test_vgg_is_torchvisions() -> None:
     assert count(models.build("liandan/vgg", width=0.25)) == 43_093_322
     with torch.device("meta"):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from liandan.models.decoder import Decoder, decoder
+from liandan.models import ModelError
+from liandan.models.decoder import Decoder, Int8, decoder, product
 from liandan.models.gpt import GPT
 
 SMALL: dict[str, Any] = {"vocab_size": 50, "context": 24, "n_layer": 3, "n_head": 4, "width": 32}
@@ -51,10 +52,27 @@ def test_half_precision_is_near_and_the_stream_stays_wide() -> None:
     assert half.dtype == torch.float32 and 0 < (half - exact).abs().max() < 0.05 * exact.abs().max()
 
 
+def test_int8_is_the_rounded_weights() -> None:
+    """What it computes is the network of weights rounded to 127 steps of a row's largest; and that is near the first."""
+    w = torch.randn(6, 32)
+    rounded = Int8.of(w)
+    steps = w.abs().amax(1, keepdim=True) / 127
+    assert ((rounded.values.float() * rounded.scale.float()[:, None] - w).abs() <= steps * 1.01).all()  # the scale is a bfloat16: 1/256
+    for rows in (1, 8, 9, 30):  # few rows and many are the same product
+        x = torch.randn(2, rows, 32).bfloat16()
+        torch.testing.assert_close(product(x, rounded).float(), x.float() @ w.T, rtol=0.05, atol=0.25)
+    for tied in (True, False):
+        model = small(tied=tied)
+        exact, near = model.step(ids()), decoder(model, torch.float32, int8=True).step(ids())
+        assert 0 < (near - exact).abs().max() < 0.1 * exact.abs().max()
+
+
 def test_what_is_no_dense_llama_stays_what_it_is() -> None:
     mixture = small(experts=3)
     assert decoder(mixture, torch.float32) is mixture
     assert isinstance(decoder(small(), torch.float32), Decoder)
+    with pytest.raises(ModelError, match="int8 is for dense Llamas"):
+        decoder(mixture, torch.float32, int8=True)
     peft = pytest.importorskip("peft")
     assert peft
     from liandan.models.adapter import adapt

@@ -31,11 +31,12 @@ def ids(batch: int = 3, tokens: int = 20) -> torch.Tensor:
 def test_it_is_mixtral() -> None:
     """transformers' Mixtral with the same weights."""
     transformers = pytest.importorskip("transformers")
-    model = small(router_noise=False, n_kv_head=2)
-    dense = GPT(**SMALL | {"experts": 0, "n_kv_head": 2})
+    model = small(router_noise=False, n_kv_head=2).float()
+    plain: dict[str, Any] = {**SMALL, "experts": 0, "n_kv_head": 2}
+    dense = GPT(**plain)
     names, config = to_llama({name: torch.tensor(0) for name in dense.state_dict()}, dense.config)
     config |= {"model_type": "mixtral", "num_local_experts": 5, "num_experts_per_tok": 2, "architectures": ["MixtralForCausalLM"]}
-    theirs = transformers.MixtralForCausalLM(transformers.MixtralConfig(**config, sliding_window=None)).double().eval()
+    theirs = transformers.MixtralForCausalLM(transformers.MixtralConfig(**config, sliding_window=None)).eval()
     own = model.state_dict()
     state = {new: own[old] for old, new in zip(dense.state_dict(), names, strict=True) if old in own}
     for layer in range(2):
@@ -50,7 +51,7 @@ def test_it_is_mixtral() -> None:
     assert not report.unexpected_keys and set(report.missing_keys) <= {"lm_head.weight"}
     logits = theirs(ids()).logits
     assert logits.std() > 0.3
-    torch.testing.assert_close(model(ids()), logits, rtol=0, atol=1e-6)  # Mixtral's router computes in float32
+    torch.testing.assert_close(model(ids()), logits, rtol=0, atol=1e-4)
 
 
 def test_one_expert_of_one_is_a_plain_layer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -169,3 +170,66 @@ def test_without_the_library_the_text_says_what_to_install(tmp_path: Path):
     told = subprocess.run([sys.executable, "-S", "-c", SCRIPT, "a/b", "c"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 3
     assert told.stdout == "cached: None\nfiles of a model hub need the Python package huggingface_hub: `pip install huggingface_hub`\n"
+
+
+FOLDER = """
+import sys
+from liandan.sources import SourceError, hub_folder
+try:
+    folder = hub_folder("liandan/probe", ("config.json", "tokenizer.json", "chat_template.jinja"))
+    print({path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())})
+except SourceError as error:
+    print(error)
+    sys.exit(3)
+"""
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def repository(server: Server, *names: str) -> None:
+    """Answer as a hub does that has these files, each with its own name in it."""
+    told = {"id": "liandan/probe", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+    server.files["/api/models/liandan/probe/revision/main"] = json.dumps(told).encode()
+    tree = [{"type": "file", "path": name, "size": len(name), "oid": "0"} for name in names]
+    server.files[f"/api/models/liandan/probe/tree/{COMMIT}?recursive=true&expand=false"] = json.dumps(tree).encode()
+    for name in names:
+        server.files[f"/liandan/probe/resolve/{COMMIT}/{name}"] = name.encode()
+
+
+def whole(cache: Path, server: Server, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {"HF_HOME": str(cache), "HF_ENDPOINT": server.base.rstrip("/"), "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", FOLDER], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "NO_PROXY": "*", **own, **environment},
+        capture_output=True, text=True, encoding="utf-8", check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_a_model_is_fetched_once_without_what_could_run_and_without_a_token(server: Server, tmp_path: Path):
+    there = ["config.json", "tokenizer.json", "model.safetensors"]
+    repository(server, *there, "pytorch_model.bin", "modeling_own.py", "onnx/model.safetensors")
+    first = whole(tmp_path, server)
+    wanted = {name: name for name in sorted(there)}
+    assert first.stdout == f"{wanted}\n", first.stdout + first.stderr
+    assert server.tokens and set(server.tokens) == {None}
+    asked = len(server.requests)
+    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+        assert whole(tmp_path, server, **environment).stdout == first.stdout and len(server.requests) == asked
+
+
+def test_a_model_without_safetensors_or_with_a_part_missing_is_none(server: Server, tmp_path: Path):
+    repository(server, "config.json", "pytorch_model.bin")
+    told = whole(tmp_path / "a", server)
+    assert told.returncode == 3 and "no config.json with weights in safetensors" in told.stdout
+    repository(server, "config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors")
+    index = {"weight_map": {f"w{n}": f"model-0000{n}-of-00002.safetensors" for n in (1, 2)}}
+    server.files[f"/liandan/probe/resolve/{COMMIT}/model.safetensors.index.json"] = json.dumps(index).encode()
+    told = whole(tmp_path / "b", server)
+    assert told.returncode == 3 and "no config.json with weights in safetensors" in told.stdout, told.stdout
+
+
+def test_a_model_that_cannot_be_had_says_what_was_tried_and_how_to_bring_it(server: Server, tmp_path: Path):
+    told = whole(tmp_path, server, HF_HUB_OFFLINE="1")
+    assert told.returncode == 3 and server.requests == []
+    for words in ("liandan/probe (main) could not be had from", "HF_HUB_OFFLINE is set", "hf download liandan/probe\n", "hf/<folder>"):
+        assert words in told.stdout
+    told = whole(tmp_path, server, HF_ENDPOINT="http://127.0.0.1:9")
+    assert told.returncode == 3 and "Connection refused" in told.stdout

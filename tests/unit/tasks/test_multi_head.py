@@ -63,4 +63,4 @@ def test_predictions_name_the_head_and_its_class() -> None:
     assert found["labels"] == {"种类": "玄武岩", "grain": "fine"} and found["confidence"]["grain"] == pytest.approx(0.9526, abs=1e-4)
     (row,) = task().judge({"logits": logits}, {"labels": torch.tensor([[0, 0]]), "index": torch.tensor([7])})
     assert row["expected"] == "种类=花岗岩 | grain=fine" and row["predicted"] == "种类=玄武岩 | grain=fine"
-    assert task().model_arguments() == {"num_classes": 5, "in_chans": 1}
+    assert task().model_arguments() == {"num_classes": 5, "in_chans": 1, "size": [8, 8]}

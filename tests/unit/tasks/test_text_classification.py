@@ -47,7 +47,7 @@ def test_it_learns_what_words_say_and_tells_it(reviews: Path, tmp_path: Path) ->
     assert (folder / "confusion.png").exists() and "评论.csv:" in (folder / "predictions.csv").read_text(encoding="utf-8")
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "很好", "label": "好评"}\n{"text": "太差", "label": "差评"}\n', encoding="utf-8")
-    assert run.evaluate(str(other))["other.jsonl/accuracy"] == 1
+    assert run.evaluate(str(other))["other/accuracy"] == 1
 
 
 def test_it_is_judged_and_weighed_as_images_are(reviews: Path, tmp_path: Path) -> None:
