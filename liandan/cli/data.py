@@ -98,7 +98,7 @@ def check(
     faults = sum(len(report.faults) for report in reports.values())
     if faults:
         if not as_json:
-            error(f"{faults} faults")
+            error(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
 
 

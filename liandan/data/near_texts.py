@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, int]]:
         from datasketch import MinHash, MinHashLSH
     except ImportError as error:
         raise DataError(f'near copies of texts need datasketch ({error}): pip install "liandan[text]"') from error
-    index, empty = MinHashLSH(threshold, _PERMUTATIONS, weights=_WEIGHTS), MinHash(_PERMUTATIONS, hashfunc=int)
+    index: Any = MinHashLSH(threshold, _PERMUTATIONS, weights=_WEIGHTS)
+    empty = MinHash(_PERMUTATIONS, hashfunc=int)
     found: list[tuple[int, int]] = []
     for j, text in enumerate(texts):
         own = shingles(text, WORDS)
@@ -49,7 +51,7 @@ def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, int]]:
             continue
         sketch = empty.copy()
         sketch.update_batch((own & np.uint64(0xFFFFFFFF)).tolist())
-        first = next((i for i in sorted(index.query(sketch)) if similarity(own, shingles(texts[i], WORDS)) >= threshold), None)
+        first = next((i for i in sorted(index.query(sketch)) if similarity(own, shingles(texts[int(i)], WORDS)) >= threshold), None)
         if first is None:
             index.insert(j, sketch, check_duplication=False)
         else:

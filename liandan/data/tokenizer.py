@@ -29,7 +29,7 @@ KINDS = ("bpe", "characters", "model")
 RESERVED = ("<|im_start|>", "<|im_end|>")  # ChatML's: where a message begins, where it ends
 _BYTES = 256
 _BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")  # a byte, where characters have tokens
-_LEARNED = 1 << 24  # characters that pairs are learned from
+_LEARNED = 1 << 22  # characters that pairs are learned from
 _TOGETHER = 32  # pieces encoded at a time: bounds the memory of what the library keeps beside the ids
 
 
@@ -151,7 +151,7 @@ def train(pieces: Iterable[str], kind: str = "bpe", vocab_size: int = 4096) -> T
     """Train a tokenizer; the same text gives the same tokenizer.
 
     Args:
-        pieces: the training text. Pairs are learned from at most some 16 million characters, spread over it: their counts are as good, and
+        pieces: the training text. Pairs are learned from at most some 4 million characters, spread over it: their counts are as good, and
             every run of letters between spaces takes memory, which in Chinese is every clause.
         kind: see the head of this file.
         vocab_size: of "bpe", at least 256; a small text may not have that many pairs and gets fewer. "characters" has as many as

@@ -13,6 +13,7 @@ from typing import Any
 
 from liandan.doctor.programs import run
 
+_SOME_MEMORY = 4 << 30  # bytes
 _ENDLESS = 1 << 60  # what version 1 writes where there is no limit is larger
 _WINDOWS_FEATURES = {"avx2": 40, "fma": 40, "avx512f": 41}  # of IsProcessorFeaturePresent; no processor with AVX2 lacks FMA
 _APPLE_FEATURES = {"hw.optional.avx2_0": "avx2", "hw.optional.fma": "fma", "hw.optional.avx512f": "avx512f"}
@@ -52,11 +53,11 @@ def _memory_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
                 yield int(text), max(0, (int(used) if used.isdigit() else 0) - (int(idle[1]) if idle else 0))
 
 
-def memory_available(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Bytes that this process may still take: of what is free in the machine, and in every control group above it; None: not known."""
-    rooms = [max(0, limit - held) for limit, held in _memory_limits(root, own)]
+def memory_available(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that this process may still take: of what is free in the machine (4 GiB where it does not tell), and in every control group
+    above it."""
     free = memory()["available"]
-    return min(rooms if free is None else [*rooms, free], default=None)
+    return min([max(0, limit - held) for limit, held in _memory_limits(root, own)] + [_SOME_MEMORY if free is None else free])
 
 
 def _groups(root: Path, own: Path, controller: str) -> Iterator[Path]:

@@ -39,7 +39,6 @@ from liandan.tasks.task import TARGETS
 _INITIAL = 5  # the use of the key that draws initial weights; data.order counts the others
 _COMPILE_STEPS = 2000  # below this many steps torch.compile does not earn its minutes back
 _CATALOGUE = "source:"  # a data path that names an entry of `liandan data list`
-_SOME_MEMORY = 4 << 30  # bytes, where the system does not tell
 _CACHE_SHARE = 0.25  # of the memory available, for decoded images
 
 
@@ -377,7 +376,7 @@ def fit_pipeline(recipe: Recipe, task_type: type[Task], train: Any) -> Any:
         transforms={**steps_of, "mix": recipe.data.transforms.mix.model_dump() if recipe.data.transforms.mix else None},
         text=recipe.data.text.model_dump(),
         defaults=defaults,
-        cache_limit=int(available_memory() * _CACHE_SHARE),
+        cache_limit=int(memory_available() * _CACHE_SHARE),
     )
 
 
@@ -484,12 +483,6 @@ def make_loader(recipe: Recipe, samples: Samples, device: Device, sampling: Samp
         samples, recipe.seed, rank=device.rank, world=device.world, workers=0 if spec.workers == "auto" else spec.workers,
         timeout=spec.worker_timeout, unreadable=spec.unreadable, max_unreadable=spec.max_unreadable, sampling=sampling,
     )  # fmt: skip
-
-
-def available_memory() -> int:
-    """Memory that this process may still take, in bytes: of the machine, and of the control groups it is in."""
-    found = memory_available()
-    return _SOME_MEMORY if found is None else found
 
 
 def find_device(recipe: Recipe) -> Device:

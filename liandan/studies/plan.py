@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from liandan.doctor.cpu import memory_available
 from liandan.engine import session
 from liandan.recipe import Recipe
 from liandan.runtime import assemble, weights
@@ -205,7 +206,7 @@ def memory_of(device: str) -> int:
     """Memory a new process could have on a device, in bytes."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0]
-    return assemble.available_memory()
+    return memory_available()
 
 
 def largest(total: Callable[[int], int], limit: int, memory: int) -> int | None:
