@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EVENT_BYTES = 256 * 1024
 _READ = re.compile(r"/|/(assets|static)/.+|/theme\.css|/gradio_api/(startup-events|queue/data)")
-_WRITTEN = re.compile(r"/gradio_api/(queue/join|cancel|component_server/)")
+_WRITTEN = re.compile(r"/gradio_api/(queue/join|cancel|reset|component_server/)")
 # A model can write anything into its answer, an image at a stranger's address among it: the browser asks this server alone.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "

@@ -116,7 +116,7 @@ def test_nothing_of_gradio_is_open_but_what_the_page_needs(photo_server: Server)
     api = "/en/gradio_api"
     for path in ("/file=/etc/hostname", "/proxy=http://127.0.0.1:1/", "/heartbeat/a", "/info", "/runs", "/monitoring/summary", "/app_id"):
         assert ask(api + path) == 404, path
-    for path in ("/upload", "/run/predict", "/call/predict", "/reset", "/process_recording", "/vibe-edit"):
+    for path in ("/upload", "/run/predict", "/call/predict", "/process_recording", "/vibe-edit"):
         assert ask(api + path, {}) == 404, path
     assert ask("/en/login", {}) == 404 and ask("/en/assets/../../../page.py") in (403, 404)
     file = {"path": "http://127.0.0.1:1/", "meta": {"_type": "gradio.FileData"}}
