@@ -32,6 +32,7 @@ _EXIT_CODES = [
     ("liandan.studies.experts", "ConfigError", 2),
     ("liandan.deploy.artefact", "Altered", 3),
     ("liandan.deploy.artefact", "ArtefactError", 2),
+    ("liandan.deploy.bench", "BenchError", 1),
     ("liandan.deploy.export", "Unfaithful", 1),
     ("liandan.deploy.export", "NotWorthIt", 3),
     ("liandan.deploy.export", "ExportError", 2),

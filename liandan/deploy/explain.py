@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,80 @@ _SHOWN = 5  # classes in the bars
 _MOST_PREFIXES = 8  # tokens before the patches: class, distillation, registers
 
 Reshape = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where a model looked for a class.
+
+    Attributes:
+        image: uint8 (height, width, 3), as the model sees it.
+        heat: float (height, width), 0 to 1: how much a place speaks for the class.
+        top: the task's most probable classes, [{"label", "confidence"}].
+    """
+
+    image: np.ndarray
+    heat: np.ndarray
+    label: str
+    top: list[dict[str, Any]]
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the class; None where it is not among the most probable ones."""
+        return next((x["confidence"] for x in self.top if x["label"] == self.label), None)
+
+    def overlay(self) -> bytes:
+        """A PNG of the image under its heat."""
+        return plots.heated(self.image, self.heat)
+
+
+class Explainer:
+    """Grad-CAM of one run.
+
+    Raises:
+        RunError: the run does not classify images, or grad-cam is not installed.
+    """
+
+    def __init__(self, run: OpenRun) -> None:
+        if not run.sees or not run.task.labels:
+            raise RunError(f"{run.layout.root} does not classify images: there is nothing to explain")
+        try:
+            import pytorch_grad_cam
+        except ImportError as error:
+            raise RunError(f"explaining needs grad-cam, which cannot be imported here ({error}): pip install 'liandan[explain]'") from error
+        self.run, self.labels, self.library = run, run.task.labels, pytorch_grad_cam
+        self._layer: tuple[nn.Module, Reshape | None] | None = None
+
+    def known(self, label: str | None) -> None:
+        """Raise RunError if there is no such class."""
+        if label is not None and label not in self.labels:
+            names = f"{', '.join(self.labels[:20])}{' ...' if len(self.labels) > 20 else ''}"
+            raise RunError(f'there is no class "{label}"; the classes are {names}')
+
+    def look(self, example: dict[str, Any], label: str | None = None) -> Look:
+        """Where the model looks for a class, None for the most probable one.
+
+        Args:
+            example: the pipeline's, of one image.
+
+        Raises:
+            RunError: there is no such class, or the model has no map of the image.
+        """
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        self.known(label)
+        run = self.run
+        images = run.device.move(run.pipeline.collate([example]))["image"]
+        if self._layer is None:
+            self._layer = target_layer(run.model, images)
+        layer, reshape = self._layer
+        with torch.no_grad():
+            top = run.task.decode({"logits": run.logits(images)})[0]["top"]
+        chosen = top[0]["label"] if label is None else label
+        target = ClassifierOutputTarget(self.labels.index(chosen))
+        with self.library.GradCAM(model=_Logits(run), target_layers=[layer], reshape_transform=reshape) as cam:
+            heat = cam(input_tensor=images, targets=[target])[0]  # pyright: ignore[reportArgumentType]
+        return Look(_shown(example["image"], heat.shape), heat, chosen, top)
 
 
 def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: Path | None = None) -> Iterator[dict[str, Any]]:
@@ -34,18 +110,9 @@ def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: 
     Raises:
         RunError: the run does not classify images, has no such class, or grad-cam is not installed.
     """
-    labels = run.task.labels
-    if not run.sees or not labels:
-        raise RunError(f"{run.layout.root} does not classify images: there is nothing to explain")
-    if label is not None and label not in labels:
-        raise RunError(f'there is no class "{label}"; the classes are {", ".join(labels[:20])}{" ..." if len(labels) > 20 else ""}')
-    try:
-        from pytorch_grad_cam import GradCAM
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    except ImportError as error:
-        raise RunError(f"explaining needs grad-cam, which cannot be imported here ({error}): pip install 'liandan[explain]'") from error
+    explainer = Explainer(run)
+    explainer.known(label)
     folder = run.layout.samples / "explain" if out is None else out
-    layer, reshape = None, None
     taken: set[str] = set()
     for item in run.items(inputs):
         try:
@@ -55,26 +122,18 @@ def explain(run: OpenRun, inputs: Iterable[str], label: str | None = None, out: 
         except Unreadable as error:
             yield {"input": item.name, "error": error.reason}
             continue
-        images = run.device.move(run.pipeline.collate([example]))["image"]
-        if layer is None:
-            layer, reshape = target_layer(run.model, images)
-        with torch.no_grad():
-            top = run.task.decode({"logits": run.logits(images)})[0]["top"]
-        chosen = top[0]["label"] if label is None else label
-        with GradCAM(model=_Logits(run), target_layers=[layer], reshape_transform=reshape) as cam:
-            heat = cam(input_tensor=images, targets=[ClassifierOutputTarget(labels.index(chosen))])[0]  # pyright: ignore[reportArgumentType]
+        look = explainer.look(example, label)
         name = Path(item.name).stem + (f"-{item.seconds:.2f}s" if item.seconds is not None else "")
         picture = folder / f"{_free(name, taken)}.png"
         plots.figure(
             {
-                "kind": "explanation", "image": _shown(example["image"], heat.shape), "heat": heat, "title": Path(item.name).name,
-                "caption": f"what speaks for {chosen}",
-                "labels": [x["label"] for x in top[:_SHOWN]], "values": [x["confidence"] for x in top[:_SHOWN]],
+                "kind": "explanation", "image": look.image, "heat": look.heat, "title": Path(item.name).name,
+                "caption": f"what speaks for {look.label}",
+                "labels": [x["label"] for x in look.top[:_SHOWN]], "values": [x["confidence"] for x in look.top[:_SHOWN]],
             },
             picture,
         )  # fmt: skip
-        confidence = next((x["confidence"] for x in top if x["label"] == chosen), None)
-        yield {"input": item.name, "label": chosen, "confidence": confidence, "picture": str(picture)}
+        yield {"input": item.name, "label": look.label, "confidence": look.confidence, "picture": str(picture)}
 
 
 class _Logits(nn.Module):
@@ -171,7 +230,7 @@ def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
     return None
 
 
-def _shown(image: Tensor, size: tuple[int, int]) -> Any:
+def _shown(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
     """uint8 (height, width, 3) of the image as the model sees it, before it is normalized."""
     pixels = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
     if tuple(pixels.shape[1:]) != tuple(size):

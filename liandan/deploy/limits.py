@@ -222,7 +222,8 @@ class _Request:
         if self.scope["method"] not in _SAFE and not self._same_origin(host):
             raise ServeError(403, "cross_origin", "requests from pages of other origins are refused")
         if self.settings.token and self.scope["path"] not in _OPEN and not self._has_token():
-            challenge = {"WWW-Authenticate": 'Bearer realm="liandan", Basic realm="liandan"'}
+            # a browser understands the first scheme alone, and asks a person for nothing but Basic; programs know what they have
+            challenge = {"WWW-Authenticate": 'Basic realm="liandan", charset="UTF-8"'}
             raise ServeError(401, "invalid_api_key", "expected the server's token as Authorization: Bearer ...", headers=challenge)
         if self.length > self.settings.max_body:
             raise self._too_large()

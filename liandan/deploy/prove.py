@@ -162,11 +162,19 @@ class Beside(nn.Module):
 
 
 def time_them(sides: Mapping[str, Callable[[Inputs], Any]], inputs: Callable[[int], Inputs]) -> dict[str, Speed]:
-    """Median latencies, measured in turns, so that what else the machine does weighs on none alone."""
-    latency: dict[str, dict[str, float]] = {name: {} for name in sides}
+    """Median latencies; see `timed`."""
+    latency = {
+        name: {str(count): 1000 * statistics.median(seconds) for count, seconds in counts.items()}
+        for name, counts in timed(sides, inputs).items()
+    }
+    return {name: Speed(ms, max(1000 * count / ms[str(count)] for count in TIMED)) for name, ms in latency.items()}
+
+
+def timed(sides: Mapping[str, Callable[[Inputs], Any]], inputs: Callable[[int], Inputs]) -> dict[str, dict[int, list[float]]]:
+    """{side: {samples at once: seconds of each call}}, measured in turns, so that what else the machine does weighs on none alone."""
+    times: dict[str, dict[int, list[float]]] = {name: {count: [] for count in TIMED} for name in sides}
     for count in TIMED:
         given = inputs(count)
-        times: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(_ROUNDS):
             for name, call in sides.items():
                 call(given)  # the threads of the one before come to rest
@@ -176,7 +184,5 @@ def time_them(sides: Mapping[str, Callable[[Inputs], Any]], inputs: Callable[[in
                     if started > end and n > 1:
                         break
                     call(given)
-                    times[name].append(time.perf_counter() - started)
-        for name, seconds in times.items():
-            latency[name][str(count)] = 1000 * statistics.median(seconds)
-    return {name: Speed(ms, max(1000 * count / ms[str(count)] for count in TIMED)) for name, ms in latency.items()}
+                    times[name][count].append(time.perf_counter() - started)
+    return times

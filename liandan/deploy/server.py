@@ -35,6 +35,7 @@ from liandan.deploy import errors, inputs, openai_api
 from liandan.deploy.backend import Backend, unless_gone
 from liandan.deploy.errors import ServeError
 from liandan.deploy.limits import Impatient, Limits, Settings
+from liandan.deploy.page import Page
 from liandan.runs.layout import Layout, RunError
 
 _KEEP_ALIVE = 10  # seconds that an idle connection is kept
@@ -134,14 +135,17 @@ async def predict(request: Request) -> Any:
 
 
 def create_app(settings: Settings, backend: Backend) -> FastAPI:
-    """The application, to be wrapped in Limits; the backend begins and ends with it."""
+    """The application, to be wrapped in Limits; the backend and the page begin and end with it."""
+    page = Page(backend, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await backend.start()
+        await page.start()
         try:
             yield
         finally:
+            await page.close()
             await backend.close()
 
     responses: dict[int | str, dict[str, Any]] = {
@@ -154,6 +158,7 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
     app.state.settings, app.state.backend, app.state.metrics = settings, backend, Metrics(backend)
     app.include_router(router)
     app.include_router(openai_api.router)
+    app.router.routes.extend(page.routes())
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)
     app.add_exception_handler(Exception, _told)

@@ -25,7 +25,6 @@ import os
 import queue
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -38,6 +37,7 @@ from liandan.deploy import frames
 from liandan.randomness import mix
 
 if TYPE_CHECKING:
+    from liandan.deploy.explain import Explainer
     from liandan.runtime.opened import OpenRun, Predictor
 
 _TOGETHER = 4  # requests whose texts grow at the same time; each text has a cache of keys and values
@@ -84,6 +84,7 @@ class Worker:
         self.inbox: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
         self.predictions: collections.deque[_Prediction] = collections.deque()
         self.generations: dict[int, _Generation] = {}
+        self.explainer: Explainer | None = None
 
     def work(self) -> None:
         """Never returns."""
@@ -182,24 +183,19 @@ class Worker:
             return error
 
     def explain(self, number: int, content: bytes, label: str | None) -> None:
-        """Where the model looked, as a picture; see deploy.explain."""
-        from liandan.deploy.explain import explain
+        """The image under what speaks for a class; see deploy.explain."""
+        from liandan.deploy.explain import Explainer
         from liandan.runs.layout import RunError
 
-        problem = self.example(content)
-        if isinstance(problem, Exception):
-            raise problem
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "image"
-            file.write_bytes(content)
-            try:
-                (row,) = explain(self.run, [str(file)], label, Path(folder))
-            except RunError as error:
-                raise Refusal(400, "not_explained", str(error)) from error
-            if "error" in row:
-                raise Refusal(422, "unreadable", row["error"])
-            told = {"label": row["label"], "confidence": row["confidence"], "last": True}
-            self.tell(number, told, [Path(row["picture"]).read_bytes()])
+        example = self.example(content)
+        if isinstance(example, Exception):
+            raise example
+        try:
+            self.explainer = self.explainer or Explainer(self.run)
+            look = self.explainer.look(example, label)
+        except RunError as error:
+            raise Refusal(400, "not_explained", str(error)) from error
+        self.tell(number, {"label": look.label, "confidence": look.confidence, "last": True}, [look.overlay()])
 
     # -- texts ------------------------------------------------------------------------------------------------------------
     def begin(self, number: int, asked: dict[str, Any]) -> None:
@@ -270,8 +266,17 @@ def facts(run: OpenRun, artefact: str) -> dict[str, Any]:
     return {
         "name": run.layout.name, "task": run.recipe.task, "labels": run.task.labels, "created": int(run.checkpoint.stat().st_mtime),
         "artefact": artefact, "sees": run.sees, "reads": reads, "writes": writes, "chats": writes and hasattr(run.pipeline, "prompt"),
-        "context": model.context if writes else None,
+        "system": writes and _takes_system(run.pipeline), "context": model.context if writes else None,
     }  # fmt: skip
+
+
+def _takes_system(pipeline: Any) -> bool:
+    """Whether the chat template has a place for a system's text."""
+    asked = [{"role": "system", "content": "A"}, {"role": "user", "content": "B"}]
+    try:
+        return pipeline.prompt(asked).tolist() != pipeline.prompt(asked[1:]).tolist()
+    except (AttributeError, ValueError):  # a model that only writes has no template; some templates refuse a system's text
+        return False
 
 
 def _told(error: Exception) -> dict[str, Any]:

@@ -30,6 +30,7 @@ _HIGHER_IS_BETTER = ("accuracy", "f1", "precision", "recall", "map", "miou", "io
 _MOST_PANELS = 24
 _LABEL_WIDTH = 26
 _DPI = 150
+_HEAT = 0.5  # what of a picture is its heat
 _STYLE: dict[str, Any] = {
     "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": "#9A9A9A", "axes.linewidth": 0.8, "axes.titlesize": 11,
     "axes.titlelocation": "left", "axes.titlepad": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -115,6 +116,16 @@ def figure(spec: Mapping[str, Any], path: Path) -> Path:
         except KeyError as error:
             raise ValueError(f"a figure of kind {kind!r} needs the key {error}") from error
         return _save(drawn, path)
+
+
+def heated(image: Any, heat: Any) -> bytes:
+    """A PNG of an image, uint8 (height, width, 3), under its heat, float (height, width), 0 to 1, of the same size."""
+    import matplotlib
+    from matplotlib import image as files
+
+    out = io.BytesIO()
+    files.imsave(out, (1 - _HEAT) * image / 255 + _HEAT * matplotlib.colormaps["turbo"](heat)[..., :3], format="png")
+    return out.getvalue()
 
 
 # --- curves ----------------------------------------------------------------------------------------------------------------------
@@ -346,7 +357,7 @@ def _explanation(spec: Mapping[str, Any]) -> Figure:
     for axes in (plain, heated):
         axes.imshow(spec["image"], interpolation="nearest")
         axes.set_axis_off()
-    heated.imshow(spec["heat"], cmap="turbo", vmin=0, vmax=1, alpha=0.5, interpolation="bilinear")
+    heated.imshow(spec["heat"], cmap="turbo", vmin=0, vmax=1, alpha=_HEAT, interpolation="bilinear")
     plain.set_title(_text(spec.get("title", "")))
     heated.set_title(_text(spec.get("caption", "")))
     drawn_bars = bars.barh(range(len(labels)), values, color=COLORS[0], height=0.7)
