@@ -10,7 +10,9 @@ from liandan.cli.output import JSON, QUIET, error, number, result, say, table
 
 
 def command(
-    targets: list[str] = typer.Argument(help="Runs: directories, names, or last; with --data language models: hf/<folder or hub id>, folders of transformers, .gguf, too."),
+    targets: list[str] = typer.Argument(
+        help="Runs: directories, names, or last; with --data language models: hf/<folder or hub id>, folders of transformers, .gguf, too."
+    ),
     clients: str = typer.Option("1,8,32", "--clients", help="So many at once ask a server of the run; none leaves the server out."),
     data: str = typer.Option(None, "--data", help="Judge language models on your data: text, questions with answers, or with choices."),
     limit: int = typer.Option(500, "--limit", min=0, help="Samples judged at most, spread evenly over the data; 0: all."),

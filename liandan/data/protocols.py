@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 Sample = dict[str, Any]  # tensors and ints of one sample
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
 Labels = list[str] | dict[str, list[str]]  # names of the classes, or of each head's classes
 Target = int | list[int] | dict[str, int]  # a class, the classes that are present (multi-label), or a class of each head
 

@@ -299,7 +299,7 @@ class GPT(nn.Module):
     @property
     def head_weights(self) -> list[nn.Parameter]:
         """What `logits` computes with."""
-        return [self.embedding.weight] if self.head is None else list(self.head.parameters())
+        return [self.embedding.weight if self.head is None else self.head.weight]
 
     def logits(self, x: Tensor) -> Tensor:
         """What the head makes of hidden states (..., width): float32 or wider (..., vocab_size)."""

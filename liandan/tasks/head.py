@@ -59,7 +59,7 @@ class _Parts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *by: Tensor) -> Any:
+    def backward(ctx: Any, *by: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         saved = [g * by[0].to(g.dtype) for g in ctx.saved_tensors]
         gradient = saved.pop(0) if ctx.needs_input_grad[1] else None
         return None, gradient, None, None, *saved

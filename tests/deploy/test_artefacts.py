@@ -18,7 +18,7 @@ from PIL import Image
 
 import liandan
 from liandan.deploy import artefact, quantize, worker
-from liandan.deploy.artefact import Altered, ArtefactError, fastest_proven, open_artefact, read_manifest, write_manifest
+from liandan.deploy.artefact import Altered, Artefact, ArtefactError, fastest_proven, open_artefact, read_manifest, write_manifest
 from liandan.deploy.export import ExportError, NotWorthIt
 from liandan.deploy.graph import trace
 from liandan.deploy.predictor import predict
@@ -200,7 +200,8 @@ def test_the_fastest_proven_artefact(run: Any, tmp_path: Path) -> None:
         tell(layout.export(name), forced="", milliseconds=milliseconds)
     assert fastest_proven(layout) == layout.export("openvino-int8")
     _, predictor, told = worker.opened(place)
-    assert predictor.name == "openvino-int8" and told == "openvino-int8: 0.20 ms an image, the run's own model 1.00 ms"
+    assert isinstance(predictor, Artefact) and predictor.name == "openvino-int8"
+    assert told == "openvino-int8: 0.20 ms an image, the run's own model 1.00 ms"
     tell(layout.export("openvino-int8"), forced="it is slower", milliseconds=0.2)
     assert fastest_proven(layout) == layout.export("onnx-int8")
     (layout.export("onnx-int8") / "labels.json").write_text("[]")
@@ -227,7 +228,7 @@ def test_sizes_vary_where_the_model_allows_it(tmp_path: Path) -> None:
     for name, expected in (("resnet10t", ["batch", "height", "width"]), ("vit_tiny_patch16_224", ["batch"])):
         size = {"img_size": 64, "depth": 1} if "vit" in name else {}
         task = ImageClassification(None, ["a", "b"], {"in_chans": 3, "size": [64, 64]})
-        model = timm.create_model(name, num_classes=2, **size).eval()
+        model = timm.create_model(name, num_classes=2, **size).eval()  # pyright: ignore[reportArgumentType]
         graph = trace(task, model)
         assert graph.varies == expected, name
         from liandan.deploy import onnx_runtime
