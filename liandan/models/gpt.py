@@ -297,7 +297,7 @@ class GPT(nn.Module):
             return self.logits(self.hidden(tokens, cache)[:, -1])
 
     @property
-    def head_weights(self) -> list[nn.Parameter]:
+    def head_weights(self) -> list[Tensor]:
         """What `logits` computes with."""
         return [self.embedding.weight if self.head is None else self.head.weight]
 

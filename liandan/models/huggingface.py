@@ -87,7 +87,7 @@ class CausalLM(nn.Module):
         return inner(input_ids=ids, use_cache=False, **packed).logits
 
     @property
-    def head_weights(self) -> list[nn.Parameter]:
+    def head_weights(self) -> list[Tensor]:
         """What `logits` computes with."""
         return list(self._inner[0].get_output_embeddings().parameters()) if self._apart else []
 

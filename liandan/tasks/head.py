@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from liandan.tasks.language_model import next_token
@@ -15,7 +15,7 @@ _POSITIONS = 128  # whose logits are held at one time: with 49,152 tokens 25 MB 
 
 
 def summed_loss(
-    head: Callable[[Tensor], Tensor], head_weights: Sequence[nn.Parameter], hidden: Tensor, target: Tensor, weights: Tensor
+    head: Callable[[Tensor], Tensor], head_weights: Sequence[Tensor], hidden: Tensor, target: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Sum of weights * negative log-likelihood (nats), and how many targets are the most likely token.
 
@@ -34,7 +34,7 @@ def summed_loss(
 
 class _Parts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, head: Any, hidden: Tensor, target: Tensor, weights: Tensor, *learning: nn.Parameter) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, head: Any, hidden: Tensor, target: Tensor, weights: Tensor, *learning: Tensor) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad[1]
         gradient = torch.empty_like(hidden) if wanted else None
         gradients = [torch.zeros_like(p) for p in learning]
