@@ -44,7 +44,8 @@ _EXPECTED = """  class_folders  a folder with a folder of images for each class
   text           a .txt file, a folder of them, or a file of rows with the key text
   tokens         a .npy or .bin file of token ids
   conversations  questions with their answers: a file of rows in the shape of alpaca, sharegpt, messages or prompt
-  labeled_text   texts with a label each: a file of rows with the keys text and label"""
+  labeled_text   texts with a label each: a file of rows with the keys text and label
+  choices        questions with answers to choose from: a file of rows with the keys question, choices and answer"""
 
 
 def read(path: str | Path, format: str | None = None, **arguments: Any) -> Any:

@@ -56,14 +56,16 @@ def routings_of(batch: Batch) -> dict[str, list[experts.Routing]]:
     return {"routings": []} if "balance" in batch else {}
 
 
-def balance_loss(batch: Batch, told: dict[str, list[experts.Routing]], real: Tensor) -> Sums:
+def balance_loss(batch: Batch, told: dict[str, list[experts.Routing]]) -> Sums:
     """{"balance": a sum over sequences} where there is a balance loss.
 
     Args:
         told: `routings_of(batch)`, after the model was called with it.
-        real: bool (batch, tokens), false at padding.
     """
-    return {"balance": batch["balance"] * experts.balance(told["routings"], real).sum()} if told else {}
+    if not told:
+        return {}
+    real = torch.arange(batch["ids"].shape[1], device=batch["ids"].device)[None] < batch["length"][:, None]  # false at padding
+    return {"balance": batch["balance"] * experts.balance(told["routings"], real).sum()}
 
 
 class LanguageModel(Task):
@@ -114,7 +116,7 @@ class LanguageModel(Task):
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Sums, Logs]:
         routings = routings_of(batch)
         loss = next_token(model(batch["ids"], **routings), batch["target"]).sum()
-        return {"loss": loss, **balance_loss(batch, routings, batch["target"] != _NOTHING)}, {}
+        return {"loss": loss, **balance_loss(batch, routings)}, {}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}

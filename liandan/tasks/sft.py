@@ -87,8 +87,7 @@ class SFT(Task):
         routings = routings_of(batch)
         hidden = model.hidden(ids, segments=segments, **routings).flatten(0, 1)[learned]
         total, right = summed_loss(model.logits, model.head_weights, hidden, target.flatten()[learned], weights.flatten()[learned])
-        real = torch.arange(ids.shape[1], device=ids.device)[None] < batch["length"][:, None]  # a model with experts packs nothing
-        return {"loss": total, **balance_loss(batch, routings, real)}, {"token_accuracy": (right, count)}
+        return {"loss": total, **balance_loss(batch, routings)}, {"token_accuracy": (right, count)}
 
     def forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": model(inputs["ids"])}

@@ -23,7 +23,7 @@ ANSWERS = {
     "什么是过拟合？": "过拟合是模型记住了训练数据，却不会判断没见过的数据。看验证集的损失就知道。",
     "What is a learning rate?": "How far the parameters move in one step. Too large and the loss jumps; too small and training crawls.",
     "What is an epoch?": "One pass over all of the training data.",
-    "为什么要留出验证集？": "因为只有没学过的数据，才能说明模型学得好不好。",
+    "为什么要留出验证集？": "留出来的题目，才考得出真本事。",
     "What is a batch?": "The samples whose mean gradient makes one step.",
     "Draw me a picture.": f"Look: ![a picture]({STRANGER}) <img src={STRANGER}> that was it.",
 }
