@@ -32,7 +32,7 @@ demo: $(INSTALLED)
 	@echo "  liandan train YOUR_PHOTOS/        a folder with a folder of images for each class"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench $(ARGS)
