@@ -1,5 +1,5 @@
 # make demo    from nothing to a trained, measured model and a prediction, on data that pip has brought
-# make test    the tests, on two processes     (make test ARGS='-k sources' for some of them)
+# make test    the tests, on two processes     (make test ARGS='-k sources' for some of them; CI=1 make test for the slow ones, too)
 # make lint    ruff, pyright, who imports whom
 # make bench   peers measured beside us
 # Everything runs in .venv, which is made on first use and again when pyproject.toml changes.
@@ -32,7 +32,7 @@ demo: $(INSTALLED)
 	@echo "  liandan train YOUR_PHOTOS/        a folder with a folder of images for each class"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(CI),,-m 'not slow') $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench $(ARGS)
