@@ -109,7 +109,7 @@ def version(name: str) -> str | None:
 def frameworks() -> list[dict[str, Any]]:
     """Installed frameworks and the CUDA each says it was built with (None: for processors alone)."""
     found: list[dict[str, Any]] = []
-    site = [Path(folder) for folder in dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *sys.path)) if folder]
+    site = [Path(folder) for folder in dict.fromkeys((*sys.path, sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))) if folder]
     for distributions, file, pattern in CUDA_FILES:
         for name in distributions:
             text = next(((s / file).read_text(encoding="utf-8", errors="replace") for s in site if (s / file).is_file()), "")

@@ -46,8 +46,8 @@ def talk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         "model": {"name": "liandan/gpt", "n_layer": 2, "n_head": 4, "width": 96},
         "optimizer": {"name": "adamw", "lr": 4e-3},
-        "train": {"duration": {"steps": 80}, "batch_size": 12, "clip_norm": 1.0, "threads": 1, "precision": "fp32"},
-        "evaluate": {"every": {"steps": 80}},
+        "train": {"duration": {"steps": 240}, "batch_size": 12, "clip_norm": 1.0, "threads": 1, "precision": "fp32"},
+        "evaluate": {"every": {"steps": 240}},
         "run": {"dir": str(tmp_path_factory.mktemp("run") / "炼丹问答")},
     }  # fmt: skip
     return liandan.train(liandan.recipe.make_recipe(values)).path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -53,6 +54,10 @@ def photo(path: Path) -> Path:
 
 
 def answers(path: Path) -> None:
-    """The questions, each several times, as rows of JSON."""
-    rows = [{"instruction": question, "output": answer} for _ in range(6) for question, answer in ANSWERS.items()]
+    """The questions, each several times alone and once behind each other one, as rows of JSON."""
+    rows: list[dict[str, Any]] = [{"instruction": question, "output": answer} for _ in range(6) for question, answer in ANSWERS.items()]
+    rows += [
+        {"instruction": question, "output": answer, "history": [[before, ANSWERS[before]]]}
+        for before in ANSWERS for question, answer in ANSWERS.items() if before != question
+    ]  # fmt: skip
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
