@@ -96,7 +96,8 @@ class Server:
         return int(until(lambda: children.read_text().split(), self.text)[0])
 
     def resident(self) -> int:
-        """Bytes of the server process."""
+        """Bytes of the server process, once its pages are loaded, which takes seconds and memory of its own."""
+        until(lambda: all(self.request("GET", page).status == 200 for page in ("/en/", "/zh/")), self.text)
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def end(self, number: int = signal.SIGTERM) -> int:

@@ -72,7 +72,8 @@ def test_a_thousand_clients_get_each_their_own_answer(photo_server: Server, pict
         await asyncio.wait_for(asyncio.gather(*(one(number) for number in range(1000))), DEADLINE)
 
     with ThreadPoolExecutor(1) as aside:  # a browser's test before may have left an event loop running in this thread
-        aside.submit(asyncio.run, all_of_them()).result()
+        for _ in range(3):  # what a thousand connections leave in the allocator stays, and is there after a few rounds
+            aside.submit(asyncio.run, all_of_them()).result()
         before = photo_server.resident()
         aside.submit(asyncio.run, all_of_them()).result()
     assert refused > 0, "the queue was never full: this test did not see what it is for"
