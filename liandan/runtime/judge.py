@@ -39,18 +39,18 @@ def evaluate_split(layout: Layout, judged: Judged, loader: Loader, split: str, b
     found = task.measured(rows)
     if judged.device.main:
         folder = layout.evaluation(split)
-        figures, tables = task.figures(rows), task.tables(rows)
+        shows = task.findings(rows)
         shown = {name: plain(value) for name, value in found.items()}
         facts = {"samples": len(rows), "unreadable": len(loader.unreadable)}
         store.write_json_atomic(folder / "metrics.json", {**shown, **facts})
         store.write_text_atomic(folder / "predictions.csv", to_csv(predictions(rows, task, loader)))
-        for stem, lines in tables.items():
+        for stem, lines in shows.tables.items():
             store.write_text_atomic(folder / f"{stem}.csv", to_csv(lines))
-        for stem, spec in figures.items():
+        for stem, spec in shows.figures.items():
             plots.figure(spec, folder / f"{stem}.png")
         report.write(
-            layout, split, {**found, **facts}, notes=task.notices(), figures=list(figures), tables=tables,
-            mistakes=pictured(rows, task, loader),
+            layout, split, {**found, **facts}, notes=task.notices(), figures=list(shows.figures), tables=shows.tables,
+            mistakes=pictured(shows.mistakes, loader),
         )  # fmt: skip
     return {f"{split}/{name}": value for name, value in found.items()}
 
@@ -100,13 +100,14 @@ def predictions(rows: list[dict[str, Any]], task: Task, loader: Loader) -> list[
     return lines
 
 
-def pictured(rows: list[dict[str, Any]], task: Task, loader: Loader) -> list[dict[str, Any]]:
+def pictured(mistakes: list[dict[str, Any]], loader: Loader) -> list[dict[str, Any]]:
     """The worst mistakes, each with its `name` and, where its kind of data has one, its `picture` as PNG bytes."""
     picture = getattr(loader.samples, "picture", None)
     shown: list[dict[str, Any]] = []
-    for mistake in task.mistakes(rows)[:_SHOWN]:
-        index = mistake.pop("index")
-        seen: dict[str, Any] = {"name": loader.samples.name(index), **mistake}
+    for mistake in mistakes[:_SHOWN]:
+        index = mistake["index"]
+        told = {key: value for key, value in mistake.items() if key != "index"}
+        seen: dict[str, Any] = {"name": loader.samples.name(index), **told}
         if picture is not None:
             try:
                 seen["picture"] = picture(index, _SIDE)

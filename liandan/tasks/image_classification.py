@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from liandan.data.errors import DataError, Unreadable
 from liandan.data.readers import detect_format, read
 from liandan.tasks import class_figures, losses, metrics, named_metrics
-from liandan.tasks.task import Batch, Logs, Row, Sums, Task
+from liandan.tasks.task import Batch, Findings, Logs, Row, Sums, Task
 
 _SHORT_SIDE_OF_SMALL = 64  # pixels: below this a picture is a symbol, not a photograph
 _STEPS = 800  # a plain-data run is about this long
@@ -187,23 +187,18 @@ class ImageClassification(Task):
         table = named_metrics.Table.of(rows, self.labels or [])
         return {metric.name: table.measure(metric) for metric in filter(None, map(named_metrics.parse, self.asked))}
 
-    def figures(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
-        return class_figures.figures(named_metrics.Table.of(rows, self.labels or []))
-
-    def tables(self, rows: list[Row]) -> dict[str, list[dict[str, Any]]]:
+    def findings(self, rows: list[Row]) -> Findings:
+        """Confusion, calibration and curves; a line a class; wrong answers, the most confident first."""
         labels = self.labels or []
+        table = named_metrics.Table.of(rows, labels)
         matrix = metrics.confusion_matrix([r["label"] for r in rows], [r["prediction"] for r in rows], len(labels))
         confusion = [{"true": own, **dict(zip(labels, line, strict=True))} for own, line in zip(labels, matrix.tolist(), strict=True)]
-        return {"classes": named_metrics.Table.of(rows, labels).per_class(), "confusion": confusion}
-
-    def mistakes(self, rows: list[Row]) -> list[dict[str, Any]]:
-        """Wrong answers, the most confident first."""
-        labels = self.labels or []
         wrong = sorted((r for r in rows if r["prediction"] != r["label"]), key=lambda r: (-r["confidence"], r["index"]))
-        return [
+        mistakes = [
             {"index": r["index"], "true": labels[r["label"]], "predicted": labels[r["prediction"]], "confidence": r["confidence"]}
             for r in wrong
         ]
+        return Findings(class_figures.figures(table), {"classes": table.per_class(), "confusion": confusion}, mistakes)
 
     def decode(self, outputs: dict[str, Tensor]) -> list[dict[str, Any]]:
         probabilities = outputs["logits"].float().softmax(1)

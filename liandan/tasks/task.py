@@ -48,6 +48,21 @@ class Turn:
     skipped: bool = False
 
 
+@dataclass
+class Findings:
+    """What the rows of a judged split show beside its metrics.
+
+    Attributes:
+        figures: {file stem: drawing as plain data} for the evaluation's folder, see runs.plots.figure.
+        tables: {file stem: lines as {column: value}} for the evaluation's folder.
+        mistakes: samples worth a look, the worst first: `index`, and words and numbers to show beside it.
+    """
+
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    mistakes: list[dict[str, Any]] = field(default_factory=list)
+
+
 class Task:
     """A task: batches to losses, outputs to judgements. Subclasses write most often count, loss, forward, judge and summary.
 
@@ -182,17 +197,9 @@ class Task:
         found = self.summary(rows)
         return {name: found[name] for name in self.asked}
 
-    def figures(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
-        """{file stem: drawing as plain data} for the evaluation's folder, see runs.plots.figure."""
-        return {}
-
-    def tables(self, rows: list[Row]) -> dict[str, list[dict[str, Any]]]:
-        """{file stem: lines as {column: value}} for the evaluation's folder."""
-        return {}
-
-    def mistakes(self, rows: list[Row]) -> list[dict[str, Any]]:
-        """Samples worth a look, the worst first: `index`, and words and numbers to show beside it."""
-        return []
+    def findings(self, rows: list[Row]) -> Findings:
+        """What to draw, to tabulate and to look at of a split's rows."""
+        return Findings()
 
     def answers(
         self, model: nn.Module, pipeline: Any, samples: Any, world: World, limit: int, shots: Sequence[tuple[str, str]] = ()

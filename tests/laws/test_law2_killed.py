@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,12 @@ def whole(zygote: Zygote, task: str, folder: Path, workers: int = 0) -> tuple[Pa
     child = zygote.run(*words(task, "whole", workers), cwd=folder)
     assert child.wait() == 0, child.text()
     return folder / "whole", time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def never_stopped(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """What a task's uninterrupted run ends in, computed once for all that is compared with it."""
+    return functools.cache(lambda task: fingerprint(whole(zygote, task, tmp_path_factory.mktemp(task))[0]))
 
 
 def interrupted(zygote: Zygote, task: str, folder: Path, moments: list[float], workers: int = 0, mutant: str | None = None) -> Path:
@@ -71,15 +80,17 @@ def test_killed_anywhere_and_resumed_equals_never_stopped(zygote: Zygote, task: 
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_killed_between_checkpoints_equals_never_stopped(zygote: Zygote, task: str, tmp_path: Path) -> None:
-    reference, _ = whole(zygote, task, tmp_path)
-    assert not differences(fingerprint(reference), fingerprint(killed_after_a_checkpoint(zygote, task, tmp_path, None)))
+def test_killed_between_checkpoints_equals_never_stopped(
+    zygote: Zygote, never_stopped: Callable[[str], Any], task: str, tmp_path: Path
+) -> None:
+    assert not differences(never_stopped(task), fingerprint(killed_after_a_checkpoint(zygote, task, tmp_path, None)))
 
 
 MUTANTS = [(task, mutant) for task in TASKS for mutant in ("forget_optimizer", "forget_average", "unkeyed_dropout", "forget_position")]
 
 
 @pytest.mark.parametrize(("task", "mutant"), [*MUTANTS, ("gan", "forget_task")])
-def test_what_a_resume_forgets_is_caught(zygote: Zygote, task: str, mutant: str, tmp_path: Path) -> None:
-    reference, _ = whole(zygote, task, tmp_path)
-    assert differences(fingerprint(reference), fingerprint(killed_after_a_checkpoint(zygote, task, tmp_path, mutant)))
+def test_what_a_resume_forgets_is_caught(
+    zygote: Zygote, never_stopped: Callable[[str], Any], task: str, mutant: str, tmp_path: Path
+) -> None:
+    assert differences(never_stopped(task), fingerprint(killed_after_a_checkpoint(zygote, task, tmp_path, mutant)))

@@ -166,7 +166,8 @@ def test_samples_of_one_class_alone() -> None:
     found = task.measured(rows)
     assert math.isnan(found.pop("auc"))
     assert found == {"accuracy": 1, "top5": 1, "precision": 1, "recall": 1, "f1": 1, "ece": 0, "average_precision": 1}
-    assert task.tables(rows)["classes"][0]["support"] == 4 and set(task.figures(rows)) == {"confusion", "calibration", "precision_recall"}
+    shows = task.findings(rows)
+    assert shows.tables["classes"][0]["support"] == 4 and set(shows.figures) == {"confusion", "calibration", "precision_recall"}
 
 
 def test_many_classes_keep_no_probabilities_and_still_have_every_count() -> None:
@@ -175,13 +176,14 @@ def test_many_classes_keep_no_probabilities_and_still_have_every_count() -> None
     assert task.ask(["auc"]) and "100 classes" in task.ask(["auc"])[0]
     task.ask(["top5", "ece", "f1_weighted"])
     assert task.measured(rows)["f1_weighted"] == pytest.approx(reference(labels, p.argmax(1), "weighted")["f1"])
-    assert set(task.figures(rows)) == {"confusion", "calibration"} and len(task.tables(rows)["classes"]) == 101
+    shows = task.findings(rows)
+    assert set(shows.figures) == {"confusion", "calibration"} and len(shows.tables["classes"]) == 101
 
 
 def test_mistakes_come_with_the_surest_first() -> None:
     task, rows, labels, p = judged()
     wrong = np.flatnonzero(labels != p.argmax(1))
-    found = task.mistakes(rows)
+    found = task.findings(rows).mistakes
     assert sorted(m["index"] for m in found) == wrong.tolist()
     assert found[0]["confidence"] == pytest.approx(p.max(1)[wrong].max())
     assert [m["confidence"] for m in found] == sorted((m["confidence"] for m in found), reverse=True)
