@@ -22,7 +22,7 @@ def measure(setting: Setting) -> Result:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     question = [{"role": "user", "content": _ASKED}]
     prompt: Any = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=True)["input_ids"]
-    tokens, texts = setting.pick(128, 8), setting.pick(3, 1)
+    tokens, texts = setting.pick(96, 8), setting.pick(2, 1)
 
     def peer(dtype: str, cache: str) -> dict[str, Any]:
         return fresh(
