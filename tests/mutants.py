@@ -33,6 +33,14 @@ def balance_of_the_batch() -> None:
     experts.balance = over_the_batch
 
 
+def mean_of_processes() -> None:
+    """Law 1: DeepSpeed's mean over processes where their sum belongs."""
+    from liandan.engine.zero import Zero
+
+    ours = Zero.backward
+    Zero.backward = lambda self, objective: ours(self, None if objective is None else objective / self.device.world)
+
+
 def dropout_by_rank() -> None:
     """Law 1: dropout follows the process instead of the micro-batch."""
     from liandan.data.loader import Loader

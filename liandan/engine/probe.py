@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from liandan.engine import optim
+from liandan.engine.sharing import Reduced
 from liandan.engine.state import State
 from liandan.engine.train import make_step
 from liandan.recipe import Recipe
@@ -36,8 +37,8 @@ def probe(recipe: Recipe) -> Probe:
     check(recipe)
     device = assemble.find_device(recipe)
     parts = assemble.assemble(recipe, device, initial=weights.find(recipe))
-    optimizer = optim.of(parts)
-    state = State(parts.model, optimizer, parts.task, device, parts.recipe.train.ema, parts.plan.micro_batch_size)
+    sharing = Reduced(parts.named, optim.of(parts), device)
+    state = State(parts.model, sharing, parts.task, device, parts.recipe.train.ema, parts.plan.micro_batch_size)
     times: list[float] = []
     began = started = time.perf_counter()
     for batches in parts.loader.training(parts.plan.batch_size, parts.plan.micro_batch_size, 0, min(_STEPS, parts.plan.steps)):

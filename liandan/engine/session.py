@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from liandan.engine import optim, schedule
+from liandan.engine import optim, schedule, sharing
 from liandan.engine.signals import Stop
-from liandan.engine.state import State
+from liandan.engine.state import Files, Progress, State
 from liandan.engine.train import Run, train
 from liandan.recipe import Fault, Recipe, RecipeError, diff, load_recipe, to_yaml
 from liandan.runs import layout as layouts
@@ -168,8 +168,7 @@ class Session:
         parts = self.resumed_parts() if goes_on else self.new_parts()
         torch.set_num_threads(int(parts.recipe.train.threads))
         parts.note, parts.dump, parts.keep_samples = self.note, self.dump, self.keep_samples
-        optimizer = optim.of(parts)
-        state = State(parts.model, optimizer, parts.task, self.device, parts.recipe.train.ema, parts.plan.micro_batch_size)
+        state = State(parts.model, sharing.of(parts), parts.task, self.device, parts.recipe.train.ema, parts.plan.micro_batch_size)
         found = self.restore(state) if goes_on else None
         if self.device.main and self.changed:
             self.write_changes(parts)
@@ -270,7 +269,7 @@ class Session:
         return state.progress.step
 
     def warn_of_space(self, state: State) -> None:
-        needed, free = store.estimate(state.files()[0]), store.free_space(self.layout.root)
+        needed, free = store.estimate({"model.safetensors": state.model.state_dict()}), store.free_space(self.layout.root)
         if free < needed * _ALARM * 3:  # the optimizer's state comes with the first step: twice the weights for Adam
             self.note(f"warning: {free / 1e6:,.0f} MB free for checkpoints of about {3 * needed / 1e6:,.0f} MB: the disk may run full")
 
@@ -295,21 +294,20 @@ class Session:
         if self.saved_step == progress.step:
             return
         progress.unreadable = sorted({i for ours in self.device.gather(parts.loader.unreadable) for i in ours})
-        written = self.record is None or self.write(parts, state, best)
+        files = state.files()
+        written = self.record is None or self.write(parts, progress, files, best)
         if not self.device.any(not written):
             self.saved_step = progress.step
         elif best:  # it is not on the disk, so it cannot be the best: the next evaluation is compared with the one that is
             pointer = store.read_pointer(self.layout.best) or {}
             progress.best, progress.best_step = pointer.get("value"), pointer.get("step") or 0
 
-    def write(self, parts: assemble.Parts, state: State, best: bool) -> bool:
+    def write(self, parts: assemble.Parts, progress: Progress, files: Files, best: bool) -> bool:
         """The checkpoint's files; false when the disk is full and the run may go on without this one."""
-        progress = state.progress
         assert self.record is not None
         try:
             self.record.sync()
-            tensors, documents = state.files()
-            store.write_checkpoint(self.layout, progress.step, tensors, documents)
+            store.write_checkpoint(self.layout, progress.step, *files)
             if best:
                 metric, mode = parts.plan.best
                 store.point(self.layout.best, progress.step, metric=metric, mode=mode, value=progress.best)

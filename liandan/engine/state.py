@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liandan.engine.sharing import Sharing
 from liandan.runtime.device import Device
 from liandan.tasks import Task
 
@@ -92,14 +93,14 @@ class Ema:
 class State:
     """The moving parts of a run, saved and restored together."""
 
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, device: Device, ema: float | None, limit: int
-    ) -> None:
-        self.model, self.optimizer, self.task, self.device = model, optimizer, task, device
+    def __init__(self, model: nn.Module, sharing: Sharing, task: Task, device: Device, ema: float | None, limit: int) -> None:
+        self.model, self.sharing, self.task, self.device = model, sharing, task, device
         self.ema = Ema(model, ema) if ema else None
         self.progress = Progress(limit=limit)
-        names = {id(p): n for n, p in model.named_parameters()}
-        self._names = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.sharing.optimizer
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -115,13 +116,12 @@ class State:
             _assign(self.model, live)
 
     def files(self) -> Files:
-        """{file: {name: tensor}} and {file: JSON} of a checkpoint; tensors keyed by parameter name."""
+        """{file: {name: tensor}} and {file: JSON} of a checkpoint; tensors keyed by parameter name. Collective."""
         live = dict(self.model.state_dict())
         rest = {f"live/{k}": v for k, v in live.items()} if self.ema else {}
-        optimizer = self.optimizer.state_dict()["state"]
         scalars: dict[str, Any] = {}
-        for i, name in enumerate(self._names):
-            for key, value in optimizer.get(i, {}).items():
+        for name, entry in self.sharing.state().items():
+            for key, value in entry.items():
                 if isinstance(value, Tensor):
                     rest[f"optimizer/{name}/{key}"] = value
                 else:
@@ -145,15 +145,12 @@ class State:
         if self.ema:
             # without an average in the checkpoint (the recipe has just asked for one) it begins at the weights
             self.ema.mean = {k: v.detach().clone().to(self.device.name) for k, v in model.items()}
-        restored: dict[int, dict[str, Any]] = {}
-        parameters = dict(self.model.named_parameters())
-        for i, name in enumerate(self._names):
-            start = f"optimizer/{name}/"
-            entry: dict[str, Any] = {k.removeprefix(start): _like(v, parameters[name]) for k, v in rest.items() if k.startswith(start)}
-            entry |= {k.removeprefix(f"{name}/"): v for k, v in state["optimizer"].items() if k.startswith(f"{name}/")}
-            if entry:
-                restored[i] = entry
-        self.optimizer.load_state_dict({"state": restored, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        entries: dict[str, dict[str, Any]] = {}
+        tensors_of = {k.removeprefix("optimizer/"): v for k, v in rest.items() if k.startswith("optimizer/")}
+        for path, value in {**tensors_of, **state["optimizer"]}.items():
+            name, _, key = path.rpartition("/")
+            entries.setdefault(name, {})[key] = value
+        self.sharing.load(entries)
         self.task.load_state_dict(inflate(state["task"], rest))
         self.device.scaler.load_state_dict(state["scaler"]) if state["scaler"] else None
         self.progress = Progress(**state["progress"])
@@ -163,12 +160,6 @@ class State:
 def _assign(model: nn.Module, values: dict[str, Tensor]) -> None:
     for name, own in model.state_dict().items():
         own.copy_(values[name])
-
-
-def _like(value: Tensor, parameter: Tensor) -> Tensor:
-    """An optimizer's tensor in memory of torch's own, laid out as its parameter is: fused kernels walk both by address, and a file
-    knows nothing of channels-last."""
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value.clone()
 
 
 def _check(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:

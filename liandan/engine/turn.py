@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from liandan.engine.batchnorm import RunningStatistics
+from liandan.engine.sharing import Sharing
 from liandan.randomness import mix
 from liandan.runtime.device import out_of_memory
 from liandan.tasks import Task, Turn
@@ -56,30 +57,18 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
     Raises:
         NonFinite: with the loss, the gradient norm and the samples, before anything was changed.
     """
-    device, recipe = parts.device, parts.recipe
-    learning = [p for n, p in parts.named if n.startswith(turn.learns)]
+    device, sharing = parts.device, state.sharing
     device.clock.start()
     while True:
         turn.batches = cut(parts.task, turn.batches, state.progress.limit)
         counts = global_counts(parts, turn)
         statistics = RunningStatistics(parts.model, device, len(turn.batches))
-        totals = accumulate(parts, turn, number, counts, statistics)
+        totals = accumulate(parts, sharing, turn, number, counts, statistics)
         if not device.any(bool(totals.out_of_memory)):
             break
         statistics.undo()
         halve(parts, state, totals.out_of_memory)
-    for name, parameter in parts.named:
-        if not name.startswith(turn.learns):
-            parameter.grad = None  # the other player's gradient passed through; it does not learn in this turn
-    used = [u > 0 for u in device.sum([p.grad is not None for p in learning])]  # unused everywhere stays None, or AdamW would decay it
-    learning = [p for p, u in zip(learning, used, strict=True) if u]
-    for parameter in learning:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    device.reduce([p.grad for p in learning if p.grad is not None])
-    if device.scaler.is_enabled():
-        device.scaler.unscale_(state.optimizer)
-    norm = torch.nn.utils.get_total_norm([p.grad for p in learning if p.grad is not None])
+    norm = sharing.gradient_norm()
     losses = dict(zip(counts, device.sum(torch.stack([totals.losses[k] for k in counts]).tolist() if counts else []), strict=True))
     finite = math.isfinite(float(norm)) and all(map(math.isfinite, losses.values()))
     turn.logs = {**{k: v / counts[k] for k, v in losses.items()}, **mean_logs(parts, totals), "gradient_norm": float(norm)}
@@ -88,11 +77,7 @@ def make_turn(parts: Parts, state: State, turn: Turn, number: int) -> None:
         refuse(parts, state, turn, number, totals, losses, float(norm))
         return
     statistics.close()
-    if recipe.train.clip_norm:
-        torch.nn.utils.clip_grads_with_norm_(learning, recipe.train.clip_norm, norm)
-    # with fp16 the scaler leaves a step out whose scaled gradient overflowed, and lowers the scale
-    device.scaler.step(state.optimizer)
-    device.scaler.update()
+    sharing.step(norm, parts.recipe.train.clip_norm)
     turn.skipped = not finite
     if state.ema and not turn.skipped:
         state.ema.update(state.progress.step)
@@ -107,10 +92,9 @@ def global_counts(parts: Parts, turn: Turn) -> dict[str, float]:
     return {name: total or 1.0 for name, total in zip(names, totals, strict=True)}
 
 
-def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], statistics: RunningStatistics) -> Totals:
+def accumulate(parts: Parts, sharing: Sharing, turn: Turn, number: int, counts: dict[str, float], statistics: RunningStatistics) -> Totals:
     """Forward and backward of this process's micro-batches; gradients are left on the parameters."""
-    for _, parameter in parts.named:
-        parameter.grad = None
+    owed = sharing.begin(len(turn.batches), turn.learns)
     start = torch.zeros((), dtype=torch.float64, device=parts.device.name)
     totals = Totals({name: start for name in counts}, {}, [])
     try:
@@ -120,8 +104,7 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
                 sums, logs = parts.loss(parts.model, batch)
             parts.device.clock.lap("forward")
             objective = torch.stack([sums[name] / counts[name] for name in sums]).sum()
-            if objective.requires_grad:
-                parts.device.scaler.scale(objective).backward()
+            sharing.backward(objective if objective.requires_grad else None)
             parts.device.clock.lap("backward")
             statistics.after(len(batch["index"]))
             for name, value in sums.items():
@@ -132,9 +115,11 @@ def accumulate(parts: Parts, turn: Turn, number: int, counts: dict[str, float], 
                 pair[1] += count
             if parts.device.kind != "cuda" and not math.isfinite(float(objective.detach())):
                 totals.suspects += batch["index"].tolist()
+        for _ in range(owed):
+            sharing.backward(None)
     except (RuntimeError, MemoryError) as error:
         totals.out_of_memory = out_of_memory(error)  # not the error: it would keep the activations alive
-        if not totals.out_of_memory:
+        if not (totals.out_of_memory and sharing.again):
             raise
     return totals
 
@@ -148,8 +133,7 @@ def mean_logs(parts: Parts, totals: Totals) -> dict[str, float]:
 
 def halve(parts: Parts, state: State, reason: str) -> None:
     """Out of memory: micro-batches of half the size from here on, the same batch a step."""
-    for _, parameter in parts.named:
-        parameter.grad = None
+    state.sharing.drop()
     if parts.device.kind == "cuda":
         torch.cuda.empty_cache()
     limit = state.progress.limit
@@ -172,8 +156,7 @@ def refuse(parts: Parts, state: State, turn: Turn, number: int, totals: Totals, 
         {i for ours in parts.device.gather(totals.suspects or [int(i) for b in turn.batches for i in b["index"]]) for i in ours}
     )
     names = [parts.train.name(i) for i in suspects]
-    for _, parameter in parts.named:
-        parameter.grad = None
+    state.sharing.drop()
     what = f"step {state.progress.step + 1}, turn {number}: the loss or its gradient is not finite (loss {losses}, gradient norm {norm})"
     where = f"samples: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     parts.dump(

@@ -10,6 +10,7 @@ from torch import nn
 
 from liandan.engine import optim
 from liandan.engine.batchnorm import RunningStatistics
+from liandan.engine.sharing import Reduced
 from liandan.engine.state import Ema, State, StateError, flatten, inflate
 from liandan.runtime.device import Device
 from liandan.tasks.gan import Gan
@@ -57,7 +58,8 @@ def state(width: int = 4, ema: float | None = 0.9) -> State:
     model(torch.zeros(2, 3, 8, 8))
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     task = Gan(None, None, {"in_chans": 1, "size": [16, 16]})
-    return State(model, optim.build("adamw", list(model.parameters()), {"lr": 0.01}), task, Device(), ema, 8)
+    sharing = Reduced(list(model.named_parameters()), optim.build("adamw", list(model.parameters()), {"lr": 0.01}), Device())
+    return State(model, sharing, task, Device(), ema, 8)
 
 
 def learn(one: State, steps: int) -> None:

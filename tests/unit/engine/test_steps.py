@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from liandan.engine import optim
+from liandan.engine import sharing
 from liandan.engine.state import State
 from liandan.engine.train import make_step
 from liandan.recipe import load_recipe
@@ -24,7 +24,7 @@ def graphs() -> int:
 
 def test_no_graph_outlives_its_step() -> None:
     parts = assemble(load_recipe(TINY["image_classification"], ["data.workers=0", "train.threads=1"]), Device())
-    state = State(parts.model, optim.of(parts), parts.task, parts.device, None, parts.plan.micro_batch_size)
+    state = State(parts.model, sharing.of(parts), parts.task, parts.device, None, parts.plan.micro_batch_size)
     before, kept = graphs(), []
 
     def three(hook: Any = None) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from liandan.engine import optim
+from liandan.engine.sharing import Reduced
 from liandan.engine.state import State
 from liandan.engine.train import make_step
 from liandan.recipe import find, load_recipe
@@ -56,7 +57,9 @@ def main(size: int) -> None:
     def train() -> int:
         parts = parts_with(Logits())
         optimizer = optim.build(recipe.optimizer.name, [p for _, p in parts.named], recipe.optimizer.arguments)
-        state = State(parts.model, optimizer, parts.task, parts.device, None, parts.plan.micro_batch_size)
+        state = State(
+            parts.model, Reduced(parts.named, optimizer, parts.device), parts.task, parts.device, None, parts.plan.micro_batch_size
+        )
         for batches in parts.loader.training(parts.plan.batch_size, parts.plan.micro_batch_size, 0, 3):
             make_step(parts, state, batches)
         spec = recipe.optimizer

@@ -1,0 +1,130 @@
+"""DeepSpeed's ZeRO: each process keeps a part of the optimizer's state, and of the gradients (Rajbhandari et al., 2020, stages 1 and 2)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liandan.engine.sharing import Entries, Named
+from liandan.runtime.device import Device
+
+_LACKING = "distributed.strategy=deepspeed needs the package deepspeed: pip install 'liandan[deepspeed]', or leave the strategy out"
+
+
+class Unsupported(ValueError):
+    """What DeepSpeed is asked to do, it cannot do here; the text says what to do instead."""
+
+
+class Zero:
+    """A DeepSpeed engine around the optimizer alone: forward passes, precision, order and checkpoints stay liandan's.
+
+    Args:
+        named: the trainable parameters. Their storage becomes a part of DeepSpeed's flat buffers.
+        optimizer: not used itself any more, but for its class and groups.
+        stage: 1 shares out the optimizer's state, 2 the gradients too.
+
+    Raises:
+        Unsupported: DeepSpeed is not installed, there is one process alone, or the precision is fp16.
+    """
+
+    again = False  # the others would wait in the middle of sharing out their gradients
+
+    def __init__(
+        self, model: nn.Module, named: Named, optimizer: torch.optim.Optimizer, device: Device, stage: int, clip_norm: float | None
+    ) -> None:
+        if device.world == 1:
+            raise Unsupported("distributed.strategy=deepspeed shares one optimizer among processes: start it with --processes 2 or more")
+        if device.scaler.is_enabled():
+            raise Unsupported("distributed.strategy=deepspeed: expected train.precision bf16 or fp32, got fp16")
+        os.environ.setdefault("DS_ACCELERATOR", device.kind)
+        with _quiet():
+            try:
+                import deepspeed
+                from deepspeed import utils
+            except ImportError as error:
+                raise Unsupported(_LACKING) from error
+            config = {
+                "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": float(clip_norm or 0.0),
+                "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
+                "zero_optimization": {"stage": stage, "overlap_comm": False},
+            }  # fmt: skip
+            model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - flat buffers know no channels-last
+            self.engine: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        self.zero: Any = self.engine.optimizer
+        self.optimizer: torch.optim.Optimizer = self.zero.optimizer
+        self.named, self.device, self.utils = list(named), device, utils
+        self.left = 0  # backward passes until the gradients of a turn are complete, the same number on every process
+
+    def drop(self) -> None:
+        self.zero.micro_step_id = -1  # as DeepSpeed begins a step
+        self.zero.zero_grad()
+        for group in list(self.zero.averaged_gradients):
+            self.zero.averaged_gradients[group] = self.zero.all_grad_tensors[group] = None
+
+    def begin(self, batches: int, learns: str) -> int:
+        if learns:
+            raise Unsupported("distributed.strategy=deepspeed: expected a task whose parameters learn together, got one that takes turns")
+        self.drop()
+        self.left = max(self.device.gather(batches))
+        return self.left - batches
+
+    def backward(self, objective: Tensor | None) -> None:
+        # every process shares out the gradient of every parameter, be it nothing: DeepSpeed waits for them all
+        nothing = torch.stack([0.0 * parameter.flatten()[0] for _, parameter in self.named]).sum()
+        objective = nothing if objective is None else objective + nothing
+        self.engine.set_gradient_accumulation_boundary(self.left == 1)
+        self.left -= 1
+        self.engine.backward(objective * self.device.world)  # DeepSpeed takes the mean over processes, and this is a sum
+
+    def gradient_norm(self) -> Tensor:
+        norm = torch.as_tensor(self.zero.scaled_global_norm())
+        return torch.where(norm < 0, torch.nan, norm)  # its sign for what is not finite
+
+    def step(self, norm: Tensor, clip_norm: float | None) -> None:
+        self.zero.step()  # clips by the same norm
+        self.zero.zero_grad()
+
+    def state(self) -> Entries:
+        flat = self.zero.single_partition_of_fp32_groups
+        if not all(self.optimizer.state.get(part) for part in flat):
+            return {}
+        self._link()
+        kept = self.optimizer.state[flat[0]]
+        whole = [key for key, value in kept.items() if isinstance(value, Tensor) and value.shape == flat[0].shape]
+        alike = {key: value for key, value in kept.items() if key not in whole}
+        return {name: {key: self.utils.safe_get_full_optimizer_state(p, key) for key in whole} | alike for name, p in self.named}
+
+    def load(self, entries: Entries) -> None:
+        self.zero.refresh_fp32_params()  # the weights were given to the model, and the optimizer has a copy
+        if not entries:
+            return
+        shapes = {name: p.shape for name, p in self.named}
+        name, first = next(iter(entries.items()))
+        whole = [key for key, value in first.items() if isinstance(value, Tensor) and value.shape == shapes[name]]
+        for part in self.zero.single_partition_of_fp32_groups:
+            alike = {key: value.clone() if isinstance(value, Tensor) else value for key, value in first.items() if key not in whole}
+            self.optimizer.state[part] = {key: torch.zeros_like(part) for key in whole} | alike
+        self._link()
+        for name, parameter in self.named:
+            for key in whole:
+                self.utils.safe_set_full_optimizer_state(parameter, entries[name][key].to(parameter.device), key)
+
+    def _link(self) -> None:
+        """Parameters know their places in the optimizer's state; DeepSpeed's own way, after the first group's step, misses the others."""
+        self.zero._hp_optimizer_states_linked = False
+        self.zero._lazy_init_hp_params_optimizer_state()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DeepSpeed tells much on standard output, where results stand alone."""
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
