@@ -75,9 +75,10 @@ def measure(name: str, quick: bool, rounds: int) -> Result:
 
 def measure_here(name: str, quick: bool, rounds: int, file: Path) -> None:
     """What the process of its own does."""
+    here = machine.describe()  # before a run has set the number of its threads
     with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
         result: Result = importlib.import_module(ROWS[name].module).measure(Setting(quick, rounds, Path(folder)))
-    result.machine = machine.describe()
+    result.machine = here
     file.write_text(json.dumps(result.to_json()), encoding="utf-8")
 
 

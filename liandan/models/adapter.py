@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any], fresh: Coll
     """
     if name not in NAMES:
         raise ModelError(f"no adapter {name!r}; there are: {', '.join(NAMES)}")
+    # peft imports bitsandbytes, which warns that a kernel of its own cannot be fetched: nothing here uses it
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:

@@ -17,8 +17,9 @@ SHORT = [
     "train.precision=fp32", "train.threads=1", "data.workers=0", "train.duration.steps=12", "evaluate.every.steps=6", "train.batch_size=10",
     "train.micro_batch_size=2", "checkpoint={every: {steps: 1}, keep: 12}",
 ]  # fmt: skip
-PLAIN = ["optimizer={name: sgd, lr: 0.05, momentum: 0.9}", "schedule={name: constant}", "train.ema=null"]
-ROUNDING = 2e-3  # of the movement, in single precision and over BatchNorm of two samples
+# few steps: rounding takes another way through a network as soon as one unit is switched off by it
+PLAIN = ["train.duration.steps=6", "optimizer={name: sgd, lr: 0.05, momentum: 0.9}", "schedule={name: constant}", "train.ema=null"]
+ROUNDING = 1e-4  # of the movement, in single precision
 
 
 def start(
@@ -54,7 +55,7 @@ def test_a_shared_optimizer_changes_rounding_only(zygote: Zygote, task: str, sta
     assert gap <= ROUNDING, f"weights differ by {gap:.1e} of their movement"
     for a, b in zip(rows(whole), rows(shared), strict=True):
         for key in a:
-            assert a[key] == pytest.approx(b[key], rel=1e-2), key
+            assert a[key] == pytest.approx(b[key], rel=1e-4), key
     wrong = finished(start(zygote, task, tmp_path, "wrong", *PLAIN, sharing(stage), mutant="mean_of_processes"), tmp_path, "wrong")
     assert movement(weights(whole), weights(wrong), first) > 50 * ROUNDING
 
