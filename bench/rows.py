@@ -56,7 +56,7 @@ ROWS: dict[str, Benchmark] = {
     "decode": Benchmark(
         "bench.decode",
         "Writing with SmolLM2-135M, a token at a time",
-        "A greedy answer of 128 tokens to one question, batch 1, as `liandan chat` makes it (liandan/models/decoder.py: the same "
+        "A greedy answer of 96 tokens to one question, batch 1, as `liandan chat` makes it (liandan/models/decoder.py: the same "
         "weights, packed) against transformers' `generate` (bench/peers/generate.py), both in float32 and in bfloat16, the peer with "
         "its dynamic and with its static cache, of which the faster counts; then liandan with weights rounded to int8, as the option "
         "--int8 of chat makes it, against the same peer in bfloat16. The reading of the prompt is in it. Fresh processes in turn, each "

@@ -103,6 +103,7 @@ def test_processes_leave_an_evaluation_together(zygote: Zygote, tmp_path: Path) 
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_launcher_of_two_processes(zygote: Zygote, tmp_path: Path) -> None:
     longer = ["train.duration.steps=80", "evaluate.every.steps=40", "checkpoint.every.steps=20"]
     for child in pair(zygote, tmp_path, "whole", *longer):

@@ -44,8 +44,10 @@ def sharing(stage: int) -> str:
     return f"distributed={{strategy: deepspeed, zero: {stage}}}"
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-@pytest.mark.parametrize("task", ["sft", "image_classification"])
+@pytest.mark.parametrize(
+    ("task", "stage"),
+    [("sft", 2), pytest.param("sft", 1, marks=pytest.mark.slow), pytest.param("image_classification", 2, marks=pytest.mark.slow)],
+)
 def test_a_shared_optimizer_changes_rounding_only(zygote: Zygote, task: str, stage: int, tmp_path: Path) -> None:
     whole = finished(start(zygote, task, tmp_path, "whole", *PLAIN, processes=1), tmp_path, "whole")
     # five micro-batches of two: one process has three of them, the other two
@@ -74,6 +76,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(zygote: Zygote, mutant: str | 
     assert bool(differences(fingerprint(whole), fingerprint(killed))) == (mutant is not None)
 
 
+@pytest.mark.slow
 def test_what_is_shared_goes_on_alone(zygote: Zygote, tmp_path: Path) -> None:
     finished(start(zygote, "sft", tmp_path, "run", sharing(2)), tmp_path, "run")
     longer = ["train.duration.steps=14", "distributed.strategy=reduce", "--resume"]
