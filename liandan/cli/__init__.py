@@ -5,6 +5,7 @@ One thin file a command; the only room that prints. Heavy imports happen inside 
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 
@@ -77,6 +78,8 @@ def main() -> None:
     """Entry point: errors a person can mend are told without a traceback."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `liandan runs list | head` ends quietly
+    # transformers imports DeepSpeed wherever it is installed, whose remarks go to standard output, where results stand alone
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno > logging.WARNING)
     try:
         app()
     except Exception as failure:

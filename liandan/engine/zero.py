@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,6 +57,7 @@ class Zero:
             }  # fmt: skip
             model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - flat buffers know no channels-last
             self.engine: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        _forget_shared_memory(device)
         self.zero: Any = self.engine.optimizer
         self.optimizer: torch.optim.Optimizer = self.zero.optimizer
         self.named, self.device, self.utils = list(named), device, utils
@@ -122,9 +123,16 @@ class Zero:
         self.zero._lazy_init_hp_params_optimizer_state()
 
 
+def _forget_shared_memory(device: Device) -> None:
+    """Take away the names of DeepSpeed's buffers between processes, which it leaves in memory for good. Collective."""
+    device.any(False)  # all have opened one another's by now, and keep them
+    address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+    for left in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{address}_{port}_{device.rank}"):
+        left.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """DeepSpeed tells much on standard output, where results stand alone."""
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     with contextlib.redirect_stdout(sys.stderr):
         yield

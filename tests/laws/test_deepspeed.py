@@ -20,6 +20,7 @@ SHORT = [
 # few steps: rounding takes another way through a network as soon as one unit is switched off by it
 PLAIN = ["train.duration.steps=6", "optimizer={name: sgd, lr: 0.05, momentum: 0.9}", "schedule={name: constant}", "train.ema=null"]
 ROUNDING = 1e-4  # of the movement, in single precision
+PORTS: list[str] = []  # of the runs so far
 
 
 def start(
@@ -28,6 +29,7 @@ def start(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    PORTS.append(port)
     group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if processes > 1 else {}
     words = ["train", TINY[task], *SHORT, *overrides, f"run.dir={name}", "--quiet"]
     ranks = [{**group, "RANK": str(r), "LOCAL_RANK": str(r), "LOCAL_SIZE": str(processes)} if group else {} for r in range(processes)]
@@ -37,6 +39,8 @@ def start(
 def finished(children: list[Child], folder: Path, name: str) -> Path:
     for child in children:
         assert child.wait() == 0, child.text()
+    left = [file for port in PORTS for file in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_*")]
+    assert not left, "memory between processes outlives them"
     return folder / name
 
 
