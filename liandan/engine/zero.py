@@ -44,6 +44,8 @@ class Zero:
         if device.scaler.is_enabled():
             raise Unsupported("distributed.strategy=deepspeed: expected train.precision bf16 or fp32, got fp16")
         os.environ.setdefault("DS_ACCELERATOR", device.kind)
+        # DeepSpeed compiles a part of itself by ninja, which pip puts beside the interpreter
+        os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
         with _quiet():
             try:
                 import deepspeed
