@@ -60,7 +60,7 @@ ROWS: dict[str, Benchmark] = {
         "weights, packed) against transformers' `generate` (bench/peers/generate.py), both in float32 and in bfloat16, the peer with "
         "its dynamic and with its static cache, of which the faster counts; then liandan with weights rounded to int8, as the option "
         "--int8 of chat makes it, against the same peer in bfloat16. The reading of the prompt is in it. Fresh processes in turn, each "
-        "the best of three texts.",
+        "the best of two texts.",
     ),
     "sft": Benchmark(
         "bench.sft",
@@ -69,7 +69,7 @@ ROWS: dict[str, Benchmark] = {
         "layer but the head, batch 4 of full rows of 256 tokens, AdamW, clipping at 1; talk of Tang poems, answers alone learned. "
         "Both read the same tokens in the same order. TRL has its own fast flags: the base in bfloat16, autocast to it, its loss in chunks "
         "of the learned positions, a fused optimizer, no gradient checkpointing; once without and once with `torch_compile`, of which the "
-        "faster counts. liandan decides by itself. Fresh processes in turn; 20 steps after 5 that warm up and compile.",
+        "faster counts. liandan decides by itself. Fresh processes in turn; 8 steps after 3 that warm up and compile.",
     ),
     "help": Benchmark(
         "bench.startup",

@@ -27,7 +27,7 @@ _EXIT_CODES = [
     ("liandan.runs.lock", "LockHeld", 3),
     ("liandan.engine.session", "Refused", 3),
     ("liandan.engine.state", "StateError", 3),
-    ("liandan.engine.zero", "Unsupported", 2),
+    ("liandan.engine.sharing", "Unsupported", 2),
     ("liandan.engine.turn", "NonFinite", 1),
     ("liandan.engine.turn", "OutOfMemory", 1),
     ("liandan.runs.layout", "RunError", 2),

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from liandan.engine import optim, schedule, sharing
+from liandan.engine.sharing import Entries
 from liandan.engine.signals import Stop
-from liandan.engine.state import Files, Progress, State
+from liandan.engine.state import State
 from liandan.engine.train import Run, train
 from liandan.recipe import Fault, Recipe, RecipeError, diff, load_recipe, to_yaml
 from liandan.runs import layout as layouts
@@ -96,6 +97,7 @@ def start(recipe: Recipe, *, resume: bool = False, allow_data_change: bool = Fal
     """
     check(recipe)
     with assemble.find_device(recipe) as device, Stop() as stop:
+        sharing.check(recipe, device)
         root = device.gather(str(find_or_make(recipe, resume).root) if device.main else None)[0]
         layout = Layout(Path(root))
         with lock(layout) if device.main else contextlib.nullcontext():
@@ -269,7 +271,7 @@ class Session:
         return state.progress.step
 
     def warn_of_space(self, state: State) -> None:
-        needed, free = store.estimate({"model.safetensors": state.model.state_dict()}), store.free_space(self.layout.root)
+        needed, free = store.estimate(state.files({})[0]), store.free_space(self.layout.root)
         if free < needed * _ALARM * 3:  # the optimizer's state comes with the first step: twice the weights for Adam
             self.note(f"warning: {free / 1e6:,.0f} MB free for checkpoints of about {3 * needed / 1e6:,.0f} MB: the disk may run full")
 
@@ -294,20 +296,21 @@ class Session:
         if self.saved_step == progress.step:
             return
         progress.unreadable = sorted({i for ours in self.device.gather(parts.loader.unreadable) for i in ours})
-        files = state.files()
-        written = self.record is None or self.write(parts, progress, files, best)
+        entries = state.sharing.state()
+        written = self.record is None or self.write(parts, state, entries, best)
         if not self.device.any(not written):
             self.saved_step = progress.step
         elif best:  # it is not on the disk, so it cannot be the best: the next evaluation is compared with the one that is
             pointer = store.read_pointer(self.layout.best) or {}
             progress.best, progress.best_step = pointer.get("value"), pointer.get("step") or 0
 
-    def write(self, parts: assemble.Parts, progress: Progress, files: Files, best: bool) -> bool:
+    def write(self, parts: assemble.Parts, state: State, entries: Entries, best: bool) -> bool:
         """The checkpoint's files; false when the disk is full and the run may go on without this one."""
+        progress = state.progress
         assert self.record is not None
         try:
             self.record.sync()
-            store.write_checkpoint(self.layout, progress.step, *files)
+            store.write_checkpoint(self.layout, progress.step, *state.files(entries))
             if best:
                 metric, mode = parts.plan.best
                 store.point(self.layout.best, progress.step, metric=metric, mode=mode, value=progress.best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from liandan.engine import optim
+from liandan.recipe import Recipe
 from liandan.runtime.device import Device
 
 if TYPE_CHECKING:
@@ -119,12 +121,28 @@ class Reduced:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
-def of(parts: Parts) -> Sharing:
-    """The optimizer of a run's parts, shared as its recipe asks.
+class Unsupported(ValueError):
+    """What DeepSpeed is asked to do, it cannot do here; the text says what to do instead."""
+
+
+def check(recipe: Recipe, device: Device) -> None:
+    """Refuse what cannot be shared as the recipe asks, before anything is made.
 
     Raises:
-        zero.Unsupported: what is asked of DeepSpeed, it cannot do here.
+        Unsupported: DeepSpeed is not installed, there is one process alone, or the precision is fp16.
     """
+    if recipe.distributed.strategy != "deepspeed":
+        return
+    if importlib.util.find_spec("deepspeed") is None:
+        raise Unsupported("distributed.strategy=deepspeed needs the package deepspeed: pip install 'liandan[deepspeed]', or leave it out")
+    if device.world == 1:
+        raise Unsupported("distributed.strategy=deepspeed shares one optimizer among processes: start it with --processes 2 or more")
+    if recipe.train.precision == "fp16":
+        raise Unsupported("distributed.strategy=deepspeed: expected train.precision bf16 or fp32, got fp16")
+
+
+def of(parts: Parts) -> Sharing:
+    """The optimizer of a run's parts, shared as its recipe asks."""
     asked, optimizer = parts.recipe.distributed, optim.of(parts)
     if asked.strategy == "deepspeed":
         from liandan.engine.zero import Zero

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liandan.engine.sharing import Sharing
+from liandan.engine.sharing import Entries, Sharing
 from liandan.runtime.device import Device
 from liandan.tasks import Task
 
@@ -115,12 +115,16 @@ class State:
         finally:
             _assign(self.model, live)
 
-    def files(self) -> Files:
-        """{file: {name: tensor}} and {file: JSON} of a checkpoint; tensors keyed by parameter name. Collective."""
+    def files(self, entries: Entries) -> Files:
+        """{file: {name: tensor}} and {file: JSON} of a checkpoint; tensors keyed by parameter name.
+
+        Args:
+            entries: the optimizer's, as all processes together tell them: `sharing.state()`.
+        """
         live = dict(self.model.state_dict())
         rest = {f"live/{k}": v for k, v in live.items()} if self.ema else {}
         scalars: dict[str, Any] = {}
-        for name, entry in self.sharing.state().items():
+        for name, entry in entries.items():
             for key, value in entry.items():
                 if isinstance(value, Tensor):
                     rest[f"optimizer/{name}/{key}"] = value

@@ -12,14 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liandan.engine.sharing import Entries, Named
+from liandan.engine.sharing import Entries, Named, Unsupported
 from liandan.runtime.device import Device
-
-_LACKING = "distributed.strategy=deepspeed needs the package deepspeed: pip install 'liandan[deepspeed]', or leave the strategy out"
-
-
-class Unsupported(ValueError):
-    """What DeepSpeed is asked to do, it cannot do here; the text says what to do instead."""
 
 
 class Zero:
@@ -29,9 +23,6 @@ class Zero:
         named: the trainable parameters. Their storage becomes a part of DeepSpeed's flat buffers.
         optimizer: not used itself any more, but for its class and groups.
         stage: 1 shares out the optimizer's state, 2 the gradients too.
-
-    Raises:
-        Unsupported: DeepSpeed is not installed, there is one process alone, or the precision is fp16.
     """
 
     again = False  # the others would wait in the middle of sharing out their gradients
@@ -39,19 +30,13 @@ class Zero:
     def __init__(
         self, model: nn.Module, named: Named, optimizer: torch.optim.Optimizer, device: Device, stage: int, clip_norm: float | None
     ) -> None:
-        if device.world == 1:
-            raise Unsupported("distributed.strategy=deepspeed shares one optimizer among processes: start it with --processes 2 or more")
-        if device.scaler.is_enabled():
-            raise Unsupported("distributed.strategy=deepspeed: expected train.precision bf16 or fp32, got fp16")
         os.environ.setdefault("DS_ACCELERATOR", device.kind)
         # DeepSpeed compiles a part of itself by ninja, which pip puts beside the interpreter
         os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
         with _quiet():
-            try:
-                import deepspeed
-                from deepspeed import utils
-            except ImportError as error:
-                raise Unsupported(_LACKING) from error
+            import deepspeed
+            from deepspeed import utils
+
             config = {
                 "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": float(clip_norm or 0.0),
                 "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,

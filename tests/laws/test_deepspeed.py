@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
+from tests.faults.runs import free_port
 from tests.journeys import TINY, differences, fingerprint, movement, rows, weights
 from tests.zygote import Child, Zygote
 
@@ -26,9 +26,7 @@ PORTS: list[str] = []  # of the runs so far
 def start(
     zygote: Zygote, task: str, folder: Path, name: str, *overrides: str, processes: int = 2, mutant: str | None = None
 ) -> list[Child]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     PORTS.append(port)
     group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if processes > 1 else {}
     words = ["train", TINY[task], *SHORT, *overrides, f"run.dir={name}", "--quiet"]
@@ -95,3 +93,4 @@ def test_what_it_cannot_do_is_said(zygote: Zygote, task: str, processes: int, to
     children = start(zygote, task, tmp_path, "run", sharing(2), processes=processes)
     assert all(child.wait() != 0 for child in children)
     assert told in children[0].text() and "Traceback" not in children[0].text()
+    assert processes == 2 or not (tmp_path / "run").exists()

@@ -77,11 +77,11 @@ def test_a_restored_state_goes_on_as_the_first_would_have() -> None:
     """Channels-last weights included: their moments must come back in the same layout."""
     first, second = state(), state()
     learn(first, 3)
-    second.restore(*first.files())
+    second.restore(*first.files(first.sharing.state()))
     for one in (first, second):
         learn(one, 2)
-    tensors, documents = first.files()
-    others, other_documents = second.files()
+    tensors, documents = first.files(first.sharing.state())
+    others, other_documents = second.files(second.sharing.state())
     assert documents == other_documents
     for file, named in tensors.items():
         assert named.keys() == others[file].keys()
@@ -90,7 +90,7 @@ def test_a_restored_state_goes_on_as_the_first_would_have() -> None:
 
 def test_another_architecture_is_refused_with_both_shapes() -> None:
     with pytest.raises(StateError, match=r"0\.weight.*\(5, 3, 3, 3\).*\(4, 3, 3, 3\)"):
-        state(5).restore(*state(4).files())
+        state(5).restore(*state(4).files({}))
 
 
 def test_flatten_has_an_inverse() -> None:
