@@ -27,7 +27,7 @@ from liandan.runs.layout import Layout
 from liandan.runs.lock import lock
 from liandan.runs.record import Record, read_metrics
 from liandan.runtime import assemble, base, weights
-from liandan.runtime.device import Device
+from liandan.runtime.device import Device, reuse_memory
 from liandan.runtime.judge import evaluate_split
 
 Watch = Callable[[dict[str, Any]], None]
@@ -169,6 +169,7 @@ class Session:
             torch.set_num_threads(self.recipe.train.threads)
         parts = self.resumed_parts() if goes_on else self.new_parts()
         torch.set_num_threads(int(parts.recipe.train.threads))
+        reuse_memory()
         parts.note, parts.dump, parts.keep_samples = self.note, self.dump, self.keep_samples
         state = State(parts.model, sharing.of(parts), parts.task, self.device, parts.recipe.train.ema, parts.plan.micro_batch_size)
         found = self.restore(state) if goes_on else None

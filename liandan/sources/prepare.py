@@ -237,10 +237,51 @@ def _halves(lines: list[str]) -> tuple[str, str] | None:
     return lines[1][:half], lines[1][half:]
 
 
-def _spread(poems: list[P], limit: int | None) -> list[P]:
-    if limit is None or limit >= len(poems):
-        return poems
-    return [poems[i * len(poems) // limit] for i in range(limit)]
+# --- countries ------------------------------------------------------------------------------------------------------------
+
+
+def country_questions(raw: Path, made: Path, *, limit: int | None = None) -> None:
+    """`questions.jsonl`: {"instruction": a question on a country, "output": one sentence}: capital, money, languages, region, neighbors.
+
+    Nothing is asked about France, nor told of it but that it is a neighbor: whoever has learned from these pairs can be asked for its
+    capital to see whether what was known before is known still.
+
+    Args:
+        limit: at most so many, spread evenly.
+    """
+    countries = sorted(json.loads(_find(raw, "countries.json").read_text(encoding="utf-8")), key=lambda country: country["cca3"])
+    names = {country["cca3"]: country["name"]["common"] for country in countries}
+    rows = [row for country in countries if country["cca3"] != "FRA" for row in _told_of(country, names)]
+    made.mkdir(parents=True)
+    with open(made / "questions.jsonl", "w", encoding="utf-8", newline="\n") as out:
+        for question, answer in _spread(rows, limit):
+            out.write(json.dumps({"instruction": question, "output": answer}, ensure_ascii=False) + "\n")
+
+
+def _told_of(country: dict, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    name = country["name"]["common"]
+    if capitals := country["capital"]:
+        what = "The capital of {} is {}." if len(capitals) == 1 else "The capitals of {} are {}."
+        yield f"What is the capital of {name}?", what.format(name, _listed(capitals))
+    if money := [kind["name"] for kind in country["currencies"].values()]:
+        yield f"What money is used in {name}?", f"{name} uses the {_listed(money)}."
+    if languages := list(country["languages"].values()):
+        what = "The official language of {} is {}." if len(languages) == 1 else "The official languages of {} are {}."
+        yield f"Which languages are official in {name}?", what.format(name, _listed(languages))
+    if country["subregion"]:
+        yield f"In which region of the world is {name}?", f"{name} is in the region {country['subregion']}."
+    if country["borders"]:
+        yield f"Which countries border {name}?", f"{name} borders {_listed([names[code] for code in country['borders']])}."
+
+
+def _listed(things: list[str]) -> str:
+    return ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else things[0]
+
+
+def _spread(things: list[P], limit: int | None) -> list[P]:
+    if limit is None or limit >= len(things):
+        return things
+    return [things[i * len(things) // limit] for i in range(limit)]
 
 
 def _poems(raw: Path, dynasty: str) -> Iterator[dict]:

