@@ -202,7 +202,8 @@ class Session(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         """What the model returns, on the CPU, without a gradient."""
-        made = [torch.from_numpy(array) for array in self.answer([value.detach().contiguous().numpy() for value in inputs])]
+        # laid out anew by numpy: torch would do it with all its threads, which then spin where the runtime's want to work
+        made = [torch.from_numpy(array) for array in self.answer([np.ascontiguousarray(value.detach().numpy()) for value in inputs])]
         if self.returns == "tensor":
             return made[0]
         return dict(zip(self.outputs, made, strict=True)) if self.returns == "dict" else tuple(made)
