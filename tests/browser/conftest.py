@@ -55,7 +55,7 @@ def talk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def write_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has learned nothing and writes on and on: a text of a language model has no end of its own."""
+    """A model that has learned nothing and writes on and on, for seconds: a text of a language model has no end of its own."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "text.txt").write_text("\n\n".join([*ANSWERS, *ANSWERS.values()] * 6), encoding="utf-8")
     values = {
@@ -64,7 +64,7 @@ def write_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train": str(folder / "text.txt"), "val": {"hold_out": 0.1}, "workers": 0,
             "text": {"tokenizer": "bpe", "vocab_size": 512, "context": 1024},
         },
-        "model": {"name": "liandan/gpt", "n_layer": 4, "n_head": 6, "width": 192},
+        "model": {"name": "liandan/gpt", "n_layer": 12, "n_head": 6, "width": 384},
         "optimizer": {"name": "adamw", "lr": 1e-3},
         "train": {"duration": {"steps": 2}, "batch_size": 1, "threads": 1, "precision": "fp32"},
         "evaluate": {"every": {"steps": 2}},
