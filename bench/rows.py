@@ -28,7 +28,8 @@ ROWS: dict[str, Benchmark] = {
         "held after every 20 steps while the bare loop makes 20 of its own in the same process. The figure of a round is the median of "
         "its blocks, so that what else the machine does weighs on neither side alone. liandan's figure holds what the bare loop does "
         "not do: a sample order that can be resumed anywhere, the check that loss and gradient are finite before every step, the "
-        "gradient norm, the accuracy, a row of the metrics every 20 steps.",
+        "gradient norm, the accuracy, a row of the metrics every 20 steps. Sharing a process, the bare loop has the gain, too, of "
+        "liandan's word to malloc to keep what a step frees.",
     ),
     "resnet18": Benchmark(
         "bench.resnet18",
