@@ -260,7 +260,7 @@ def reuse_memory() -> None:
     """Let malloc keep what a step frees for the next step, which asks for the same again.
 
     glibc would hand back whatever is free at the end of the heap as soon as it is large, and each step would wait for the system to
-    fill the same pages with zeros anew: a tenth of the time of a small GPT. Blocks above 32 MiB, the most that glibc lets into the
+    fill the same pages with zeros anew: some 8 % of the time of a small GPT. Blocks above 32 MiB, the most that glibc lets into the
     heap, are handed back still, so what a process takes at its peak hardly grows.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
