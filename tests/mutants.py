@@ -41,6 +41,13 @@ def mean_of_processes() -> None:
     Zero.backward = lambda self, objective: ours(self, None if objective is None else objective / self.device.world)
 
 
+def as_gradients_come() -> None:
+    """Law 1: DeepSpeed shares gradients out in the order of each process's own graph."""
+    from liandan.engine.zero import Zero
+
+    Zero._in_order = lambda self, parameter, group: self.share_out(parameter, group)
+
+
 def dropout_by_rank() -> None:
     """Law 1: dropout follows the process instead of the micro-batch."""
     from liandan.data.loader import Loader

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from liandan.engine.sharing import Entries, Named, Unsupported
 from liandan.runtime.device import Device
+
+_BUCKET = 1 << 25  # numbers sent at once; DeepSpeed's own 500 million are a buffer of 2 GB
 
 
 class Zero:
@@ -33,6 +36,7 @@ class Zero:
         os.environ.setdefault("DS_ACCELERATOR", device.kind)
         # DeepSpeed compiles a part of itself by ninja, which pip puts beside the interpreter
         os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls by their older names
         with _quiet():
             import deepspeed
             from deepspeed import utils
@@ -40,7 +44,9 @@ class Zero:
             config = {
                 "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": float(clip_norm or 0.0),
                 "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
-                "zero_optimization": {"stage": stage, "overlap_comm": False},
+                "zero_optimization": {
+                    "stage": stage, "overlap_comm": False, "reduce_bucket_size": _BUCKET, "allgather_bucket_size": _BUCKET,
+                },
             }  # fmt: skip
             model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - flat buffers know no channels-last
             self.engine: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
@@ -49,6 +55,9 @@ class Zero:
         self.optimizer: torch.optim.Optimizer = self.zero.optimizer
         self.named, self.device, self.utils = list(named), device, utils
         self.left = 0  # backward passes until the gradients of a turn are complete, the same number on every process
+        self.awaited: list[nn.Parameter] = []  # whose gradients this backward pass has yet to share out, the next one last
+        self.complete: dict[nn.Parameter, int] = {}  # those whose gradients came before their turn, with their groups
+        self.share_out, self.zero.process_gradients = self.zero.process_gradients, self._in_order
 
     def drop(self) -> None:
         self.zero.micro_step_id = -1  # as DeepSpeed begins a step
@@ -69,7 +78,19 @@ class Zero:
         objective = nothing if objective is None else objective + nothing
         self.engine.set_gradient_accumulation_boundary(self.left == 1)
         self.left -= 1
+        self.awaited, self.complete = [parameter for _, parameter in self.named], {}
         self.engine.backward(objective * self.device.world)  # DeepSpeed takes the mean over processes, and this is a sum
+
+    def _in_order(self, parameter: nn.Parameter, group: int) -> None:
+        """DeepSpeed's hook on a gradient that is complete: share it out when those behind it in the model are.
+
+        Stage 2 adds what the processes bring by its place, and the order in which gradients become complete is the graph's: another for a
+        process that has no micro-batch left, or whose micro-batch takes another way. From the model's end to its beginning is near to both.
+        """
+        self.complete[parameter] = group
+        while self.awaited and self.awaited[-1] in self.complete:
+            ready = self.awaited.pop()
+            self.share_out(ready, self.complete[ready])
 
     def gradient_norm(self) -> Tensor:
         norm = torch.as_tensor(self.zero.scaled_global_norm())

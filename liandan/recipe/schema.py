@@ -379,7 +379,7 @@ class Distributed(Section):
     strategy: Literal["auto", "reduce", "deepspeed"] = Field(
         default="auto", description="how processes share the work: reduce sums their gradients; deepspeed also shares out what zero says"
     )
-    zero: Literal[1, 2] = Field(default=1, description="deepspeed's stage: 1 shares out the optimizer's state, 2 the gradients too")
+    zero: Literal[1, 2] = Field(default=2, description="deepspeed's stage: 1 shares out the optimizer's state, 2 the gradients too")
 
 
 class Recipe(Section):

@@ -405,7 +405,9 @@ def resolve(recipe: Recipe, model: nn.Module, device: Device, note: Callable[[st
         pays,
         "long enough to pay for it" if pays else "eager kernels are as fast here, or the run is too short to pay for it",
     )
-    decide("train.micro_batch_size", train.micro_batch_size == "auto", train.batch_size, "the whole batch; halved if memory runs out")
+    share = -(-train.batch_size // device.world)
+    whole = "the whole batch" if device.world == 1 else f"the batch of {train.batch_size} shared out among {device.world} processes"
+    decide("train.micro_batch_size", train.micro_batch_size == "auto", share, f"{whole}; halved if memory runs out")
     return recipe.with_values(chosen) if chosen else recipe
 
 

@@ -28,6 +28,10 @@ def faults(recipe: Recipe) -> list[Fault]:
     if spec.adapter is not None and spec.weights == "none":
         hint = "an adapter changes what was learned before: give model.weights, or leave model.adapter out"
         found.append(Fault("model.weights", where("model.adapter"), "trained weights beside an adapter", "none", hint))
+    tokens, said = recipe.data.text.tokenizer, "data.text.tokenizer"
+    if spec.name.startswith("hf/") and spec.weights == "pretrained" and tokens != "auto":
+        hint = "the weights know their own tokens, and new ones mean nothing to them: leave it out, or give auto"
+        found.append(Fault(said, where(said), f"auto beside weights of {spec.name}", tokens, hint))
     if spec.quantize is not None and spec.adapter is None:
         hint = "weights of 4 bits do not learn: add model.adapter={name: lora}, or leave model.quantize out"
         found.append(Fault("model.quantize", where("model.quantize"), "null without an adapter", spec.quantize, hint))

@@ -58,6 +58,12 @@ def test_another_number_of_processes_keeps_order_and_weights(
         assert np.allclose(expected[name], found[name], rtol=0, atol=1e-6), name
 
 
+def test_every_process_has_its_part_of_a_batch_that_nobody_divided(zygote: Zygote, tmp_path: Path) -> None:
+    children = group(zygote, tmp_path, 2, *words("run", "train.micro_batch_size=auto", "train.batch_size=15", "train.duration.steps=2"))
+    assert [child.wait() for child in children] == [0, 0], children[0].text()
+    assert "train.micro_batch_size = 8: the batch of 15 shared out among 2 processes" in children[0].text()
+
+
 @pytest.mark.parametrize(("first", "then"), [(0, 3), (3, 0)])
 def test_another_number_of_workers_changes_nothing(zygote: Zygote, whole: Path, first: int, then: int, tmp_path: Path) -> None:
     run = killed(zygote, tmp_path, 6, f"data.workers={first}")

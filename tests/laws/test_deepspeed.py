@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from liandan.data import tokenizer as tokenizers
+from liandan.data.template import TEMPLATES
 from tests.faults.runs import free_port
 from tests.journeys import TINY, differences, fingerprint, movement, rows, weights
 from tests.zygote import Child, Zygote
@@ -61,6 +65,33 @@ def test_a_shared_optimizer_changes_rounding_only(zygote: Zygote, task: str, sta
         for key in a:
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
     wrong = finished(start(zygote, task, tmp_path, "wrong", *PLAIN, sharing(stage), mutant="mean_of_processes"), tmp_path, "wrong")
+    assert movement(weights(whole), weights(wrong), first) > 50 * ROUNDING
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """A small Llama's folder with a tokenizer. Its norms stand behind what they come before: the graph's order is not the model's."""
+    transformers = pytest.importorskip("transformers")
+    kept = tokenizers.train(["床前明月光疑是地上霜舉頭望明月低頭思故鄉"], "bpe", 320)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=kept.vocab_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=192, tie_word_embeddings=True, initializer_range=0.1, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    for name, value in kept.transformers_files(192, {"eos_token": "<|im_end|>"}, TEMPLATES["chatml"]).items():
+        (tmp_path / "base" / name).write_text(json.dumps(value), encoding="utf-8")
+    return tmp_path / "base"
+
+
+def test_gradients_are_shared_out_in_one_order(zygote: Zygote, llama: Path, tmp_path: Path) -> None:
+    own = [*PLAIN, f"model={{name: hf/{llama}, weights: pretrained}}", "data.text={tokenizer: auto, context: 192, packing: true}"]
+    whole = finished(start(zygote, "sft", tmp_path, "whole", *own, processes=1), tmp_path, "whole")
+    first = load_file(whole / "checkpoints" / "step-00000001" / "model.safetensors")
+    # five micro-batches of two: in the third backward pass one process has none, and its gradients come by another graph
+    shared = finished(start(zygote, "sft", tmp_path, "shared", *own, sharing(2)), tmp_path, "shared")
+    assert movement(weights(whole), weights(shared), first) <= ROUNDING
+    wrong = finished(start(zygote, "sft", tmp_path, "wrong", *own, sharing(2), mutant="as_gradients_come"), tmp_path, "wrong")
     assert movement(weights(whole), weights(wrong), first) > 50 * ROUNDING
 
 

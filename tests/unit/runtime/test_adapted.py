@@ -1,4 +1,4 @@
-"""Adapters that could not learn anything, and quantization without one, are told before anything is read."""
+"""Adapters that could not learn anything, quantization without one and tokens unknown to the weights are told before anything is read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from liandan.recipe import RecipeError, find, load_recipe
         (["model.adapter={name: lora}"], "trained weights beside an adapter"),
         (["model.quantize=nf4"], "add model.adapter"),
         (["model.quantize=nf4", "model.adapter={name: lora}", "model.weights=run:first", "train.precision=fp64"], "at most fp32"),
+        (["model.name=hf/somewhere", "model.weights=pretrained"], "the weights know their own tokens"),  # sft/tiny learns tokens of its own
     ],
 )
 def test_what_cannot_be_is_a_fault(overrides: list[str], message: str) -> None:

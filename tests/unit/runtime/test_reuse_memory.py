@@ -17,16 +17,14 @@ if sys.argv[1] == "reuse":
     reuse_memory()
 
 def step():
-    first = torch.ones(5 << 20)  # 20 MiB, as a step's activations
-    second = first + 1
-    del first
-    return float((second * 2)[0])
+    held = [torch.ones(5 << 20) for _ in range(6)]  # of 20 MiB each, as a step's activations
+    return float(sum(tensor[0] for tensor in held))
 
-for _ in range(3):
+for _ in range(20):  # until the heap has found its size: blocks are aligned, and do not fit the gaps of the first steps
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    assert step() == 4
+    assert step() == 6
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
