@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing.connection
 import re
 import signal
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from liandan import memory
 from liandan.data.images import Unreadable
 from liandan.data.order import Order, evaluation_batches
 from liandan.data.sampling import Sampling
@@ -27,7 +27,6 @@ Batch = dict[str, Any]
 _TIMED_OUT = "DataLoader timed out"  # how torch begins; an error of a worker's own begins otherwise
 _LOOK = 1.0  # seconds after which workers that gave nothing are looked at
 _RETRIES = 100  # readable samples tried in the place of an unreadable one
-_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 
 
 class Samples(Protocol):
@@ -264,13 +263,7 @@ def _end(workers: list[Any]) -> list[int]:
 def _quiet_worker(_: int) -> None:
     """One thread a worker; interrupts are the training process's business (it stops at a step boundary)."""
     torch.set_num_threads(1)
-    _give_memory_back()
+    memory.return_freed()  # a batch is freed as soon as it is sent, and in the heap the gaps would add up to 100 MB a worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-def _give_memory_back() -> None:
-    """Batches outside of the heap: glibc would learn from the first ones to put them into it, where the gaps add up to 100 MB a worker."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 128 * 1024)  # glibc's own default, from then on fixed

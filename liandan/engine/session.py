@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from liandan import memory
 from liandan.engine import optim, schedule, sharing
 from liandan.engine.sharing import Entries
 from liandan.engine.signals import Stop
@@ -27,7 +28,7 @@ from liandan.runs.layout import Layout
 from liandan.runs.lock import lock
 from liandan.runs.record import Record, read_metrics
 from liandan.runtime import assemble, base, weights
-from liandan.runtime.device import Device, reuse_memory
+from liandan.runtime.device import Device
 from liandan.runtime.judge import evaluate_split
 
 Watch = Callable[[dict[str, Any]], None]
@@ -169,10 +170,13 @@ class Session:
             torch.set_num_threads(self.recipe.train.threads)
         parts = self.resumed_parts() if goes_on else self.new_parts()
         torch.set_num_threads(int(parts.recipe.train.threads))
-        reuse_memory()
         parts.note, parts.dump, parts.keep_samples = self.note, self.dump, self.keep_samples
         state = State(parts.model, sharing.of(parts), parts.task, self.device, parts.recipe.train.ema, parts.plan.micro_batch_size)
         found = self.restore(state) if goes_on else None
+        if state.progress.limit < parts.plan.micro_batch_size:  # memory ran out before
+            self.device.release()
+        else:
+            memory.keep_freed()
         if self.device.main and self.changed:
             self.write_changes(parts)
         parts.loader.unreadable |= set(state.progress.unreadable)

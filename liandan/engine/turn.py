@@ -134,8 +134,7 @@ def mean_logs(parts: Parts, totals: Totals) -> dict[str, float]:
 def halve(parts: Parts, state: State, reason: str) -> None:
     """Out of memory: micro-batches of half the size from here on, the same batch a step."""
     state.sharing.drop()
-    if parts.device.kind == "cuda":
-        torch.cuda.empty_cache()
+    parts.device.release()
     limit = state.progress.limit
     if limit <= 1 or parts.task.couples:
         raise OutOfMemory(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -18,13 +16,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from liandan import memory
 from liandan.doctor.cpu import usable_cores
 
 T = TypeVar("T")
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # of memory that ran out on a CPU: torch's allocator on Linux and Windows, C++'s own, and oneDNN's, which says no more than this
 _SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a primitive", "could not create a memory")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGE = 1_000_000  # parameters below which casting costs more than bfloat16 saves on a CPU
 
 
@@ -164,6 +162,12 @@ class Device:
             for t, piece in zip(same, flat.split([t.numel() for t in same]), strict=True):
                 t.copy_(piece.view_as(t))
 
+    def release(self) -> None:
+        """Hand the memory that nothing holds back to the system, now and from here on (not collective)."""
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+        memory.return_freed()
+
     def __enter__(self) -> Device:
         return self
 
@@ -254,19 +258,6 @@ def launch(processes: int, arguments: list[str]) -> int:
     except SignalException as stopped:
         return 143 if stopped.sigval == getattr(signal, "SIGUSR1", None) else 128 + int(stopped.sigval)  # as one process alone ends
     return 0
-
-
-def reuse_memory() -> None:
-    """Let malloc keep what a step frees for the next step, which asks for the same again.
-
-    glibc would hand back whatever is free at the end of the heap as soon as it is large, and each step would wait for the system to
-    fill the same pages with zeros anew: some 8 % of the time of a small GPT. Blocks above 32 MiB, the most that glibc lets into the
-    heap, are handed back still, so what a process takes at its peak hardly grows.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        libc = ctypes.CDLL(None)
-        if libc.mallopt(_MMAP_THRESHOLD, 32 << 20):  # setting either ends glibc's own adjustment of both
-            libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
 def launched() -> bool:
