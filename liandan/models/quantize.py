@@ -6,6 +6,7 @@ gradient passes through, the weights themselves do not learn: an adapter beside 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ def whole(layer: Any) -> nn.Linear:
 
 
 def _library() -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that it cannot fetch a kernel, which nothing here uses
     try:
         import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:  # the last two: its own library does not load
