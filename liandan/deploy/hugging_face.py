@@ -37,6 +37,7 @@ def write(run: OpenRun, folder: Path) -> dict[str, Any]:
     if not hasattr(run.pipeline, "transformers_files"):
         raise ExportError(f"a run of {run.recipe.task} is no language model, which format hf is for")
     run.model.to("cpu")
+    run.compute_in_float32()
     files = run.pipeline.transformers_files()
     ids = _tokens(run, bool(files))
     with torch.no_grad():

@@ -70,6 +70,8 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any], fresh: Coll
     for layer in _adapted(model).values():
         layer.cast_input_dtype_enabled = False  # autocast casts by itself, once
     for own, parameter in model.named_parameters():
+        if is_adapter(own) and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()  # beside 4 bits peft makes it in the type they compute in, where small steps round away
         parameter.requires_grad_(is_adapter(own) or own in fresh)
     model.register_state_dict_post_hook(functools.partial(_only_what_learns, fresh))
     model.register_load_state_dict_post_hook(functools.partial(_base_is_not_missing, fresh))

@@ -47,6 +47,13 @@ def is_quantized(module: Any) -> bool:
     return getattr(getattr(module, "weight", None), "quant_state", None) is not None
 
 
+def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let the layers that are held in 4 bits compute in another type than they were made for."""
+    layers: list[Any] = [layer for layer in model.modules() if is_quantized(layer)]
+    for layer in layers:
+        layer.compute_dtype = layer.weight.quant_state.dtype = dtype
+
+
 def whole(layer: Any) -> nn.Linear:
     """The linear layer, in float32, that a quantized one computes with."""
     weight = _library().functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()

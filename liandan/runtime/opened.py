@@ -20,7 +20,7 @@ from liandan.data.images import probe
 from liandan.data.loader import Loader
 from liandan.data.pipelines import PIPELINES
 from liandan.data.video import frames, is_video
-from liandan.models import adapter, huggingface
+from liandan.models import adapter, huggingface, quantize
 from liandan.recipe import Recipe, load_recipe
 from liandan.runs import store
 from liandan.runs.layout import Layout, RunError
@@ -199,6 +199,10 @@ class OpenRun(Predictor):
         """
         self.merge_adapter()
         return writer(self.model, self.device, int8)
+
+    def compute_in_float32(self) -> None:
+        """Layers held in 4 bits too, which are made to compute in the run's precision, autocast or not."""
+        quantize.compute_in(self.model, torch.float32)
 
     def merge_adapter(self) -> None:
         """Make the run's adapter, if it has one, part of the model's weights."""

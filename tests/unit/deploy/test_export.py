@@ -82,9 +82,10 @@ def trained(place: Path) -> Callable[[str], api.Run]:
             model = "{name: liandan/gpt, n_layer: 2, n_head: 2, n_kv_head: 1, width: 32}"
             if kind != "gpt":
                 beside = f", adapter: {{name: {kind}, rank: 4}}" if kind in adapter.NAMES else ""
+                beside = ", adapter: {name: lora, rank: 4}, quantize: nf4" if kind == "4 bits" else beside
                 model = f"{{name: hf/{place / 'base'}, weights: pretrained{beside}}}"
             values = {"data": place / "qa.json", "model": model, "run": place / kind}
-            values |= {"steps": 100 if kind == "gpt" else 6, "precision": "bf16" if kind == "lora" else "fp32"}
+            values |= {"steps": 100 if kind == "gpt" else 6, "precision": "bf16" if kind in ("lora", "4 bits") else "fp32"}
             (place / f"{kind}.yaml").write_text(RECIPE.format(**values), encoding="utf-8")
             made[kind] = api.train(place / f"{kind}.yaml")
         return made[kind]
@@ -111,6 +112,15 @@ def test_transformers_loads_the_same_model(trained: Callable[[str], api.Run], pl
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as opened:
             assert not [name for name in opened.keys() if "lora" in name or "base_layer" in name]  # noqa: SIM118
+
+
+def test_what_was_held_in_4_bits_is_written_whole(trained: Callable[[str], api.Run]) -> None:
+    run = trained("4 bits")
+    kept = run.layout.checkpoint(6) / "model.safetensors"
+    with safe_open(kept, "pt") as opened:
+        assert {opened.get_tensor(name).dtype for name in opened.keys()} == {torch.float32}  # noqa: SIM118 - the adapter's, beside bfloat16
+    (told,) = run.export("hf")
+    assert told["written"] == 16 and told["largest_difference"] < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["gpt", "full"])

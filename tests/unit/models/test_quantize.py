@@ -11,7 +11,7 @@ import torch
 
 from liandan.models import adapter
 from liandan.models.gpt import GPT
-from liandan.models.quantize import is_quantized, quantize, whole
+from liandan.models.quantize import compute_in, is_quantized, quantize, whole
 
 bnb = pytest.importorskip("bitsandbytes")
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
@@ -39,6 +39,17 @@ def test_a_layer_computes_with_the_nearest_of_sixteen_numbers() -> None:
     assert is_.weight.numel() * is_.weight.element_size() == math.ceil(was.numel() / 2)
     x = torch.randn(5, 64)
     torch.testing.assert_close(is_(x), whole(is_)(x), rtol=1e-5, atol=1e-6)
+
+
+def test_an_adapter_beside_layers_that_compute_in_bfloat16_is_float32_itself() -> None:
+    model = adapter.adapt(quantized(torch.bfloat16), "lora", {"rank": 4})
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}  # smaller steps than bfloat16 can make
+    with torch.no_grad():
+        rounded = model(IDS)  # without autocast
+        compute_in(model, torch.float32)
+        exact = model(IDS)
+        torch.testing.assert_close(adapter.merge(model)(IDS), exact, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(rounded, exact)
 
 
 @pytest.mark.parametrize("name", adapter.NAMES)
