@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import nn
 
 from liandan.models import ModelError
 from liandan.models.freeze import classifiers
-from liandan.models.quantize import is_quantized, whole
+from liandan.models.quantize import is_quantized, quiet, whole
 
 NAMES = ("lora", "dora")
 _OURS = (".lora_",)  # in the names of what peft adds
@@ -50,8 +49,7 @@ def adapt(model: nn.Module, name: str, arguments: Mapping[str, Any], fresh: Coll
     """
     if name not in NAMES:
         raise ModelError(f"no adapter {name!r}; there are: {', '.join(NAMES)}")
-    # peft imports bitsandbytes, which warns that a kernel of its own cannot be fetched: nothing here uses it
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    quiet()
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:

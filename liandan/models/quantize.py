@@ -63,8 +63,13 @@ def whole(layer: Any) -> nn.Linear:
     return made
 
 
+def quiet() -> None:
+    """Before bitsandbytes is imported, which peft does too: it warns that it cannot fetch a kernel, which nothing here uses."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
 def _library() -> Any:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that it cannot fetch a kernel, which nothing here uses
+    quiet()
     try:
         import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:  # the last two: its own library does not load

@@ -201,7 +201,7 @@ class OpenRun(Predictor):
         return writer(self.model, self.device, int8)
 
     def compute_in_float32(self) -> None:
-        """Layers held in 4 bits too, which are made to compute in the run's precision, autocast or not."""
+        """Without autocast a model computes in float32, but for layers held in 4 bits, made for the run's precision: now they do too."""
         quantize.compute_in(self.model, torch.float32)
 
     def merge_adapter(self) -> None:
