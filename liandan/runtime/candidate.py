@@ -37,6 +37,7 @@ from liandan.tasks import choices, text_metrics
 from liandan.tasks.evaluation import evaluate
 from liandan.tasks.language_model import LanguageModel
 from liandan.tasks.sft import SFT
+from liandan.tasks.writing import writer
 
 _HF = "hf/"
 _CONTEXT = 1024  # tokens of a sequence that is judged, for every candidate alike; fewer where one sees fewer
@@ -114,12 +115,14 @@ class Candidate:
 
     @torch.no_grad()
     def speed(self, text: str) -> dict[str, float]:
-        """Tokens a second of reading a prompt and of writing after it, one sequence, medians of a few repetitions.
+        """Tokens a second of reading a prompt and of writing after it, as `chat` and the server write; one sequence, medians of a few
+        repetitions.
 
         Args:
             text: whose first tokens are the prompt.
         """
         room = int(self.model.context)
+        model = writer(self.model, self.device)
         made = max(1, min(_MADE, room // 4))
         wanted = max(1, min(_PROMPT, room - made - 1))
         tokens = np.resize(self.tokenizer.encode(text), wanted)  # repeated where the text is short
@@ -128,12 +131,12 @@ class Candidate:
         writing: list[float] = []
         for _ in range(_TIMES + 1):
             with self.device.autocast():
-                cache = self.model.new_cache(1, wanted + made)
+                cache = model.new_cache(1, wanted + made)
                 started = time.perf_counter()
-                float(self.model.step(batch["ids"], cache)[0, 0])  # waits for the device
+                float(model.step(batch["ids"], cache)[0, 0])  # waits for the device
                 reading.append(time.perf_counter() - started)
                 written = sampling.generate(
-                    self.model.step, batch["ids"], made, sampling.GREEDY, batch["key"], context=room, new_cache=self.model.new_cache
+                    model.step, batch["ids"], made, sampling.GREEDY, batch["key"], context=room, new_cache=model.new_cache
                 )
                 moments = [(int(token), time.perf_counter())[1] for token in written]
             writing += [after - before for before, after in pairwise(moments)]

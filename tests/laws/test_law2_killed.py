@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -55,13 +56,26 @@ def interrupted(zygote: Zygote, task: str, folder: Path, moments: list[float], w
     return folder / "killed"
 
 
-def killed_after_a_checkpoint(zygote: Zygote, task: str, folder: Path, mutant: str | None) -> Path:
-    """A run killed once between two checkpoints past step 10, then resumed."""
-    child = zygote.start(*words(task, "killed", 0), cwd=folder)
-    while not child.ended and not (folder / "killed" / "checkpoints" / "step-00000012").exists():
-        time.sleep(0.002)
-    child.signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+@pytest.fixture(scope="module")
+def killed(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a task's run that was killed once, between two checkpoints past step 10; every resume begins from a copy of it."""
+
+    @functools.cache
+    def killed(task: str) -> Path:
+        folder = tmp_path_factory.mktemp(task)
+        child = zygote.start(*words(task, "killed", 0), cwd=folder)
+        while not child.ended and not (folder / "killed" / "checkpoints" / "step-00000012").exists():
+            time.sleep(0.002)
+        child.signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        return folder
+
+    return killed
+
+
+def resumed(zygote: Zygote, task: str, killed: Path, folder: Path, mutant: str | None = None) -> Path:
+    """What was killed, resumed to its end in another folder, the mutant in it."""
+    shutil.copytree(killed, folder, dirs_exist_ok=True)
     child = zygote.run(*words(task, "killed", 0), "--resume", cwd=folder, before=[f"tests.mutants:{mutant}"] if mutant else [])
     assert child.wait() == 0, child.text()
     return folder / "killed"
@@ -81,9 +95,9 @@ def test_killed_anywhere_and_resumed_equals_never_stopped(zygote: Zygote, task: 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_killed_between_checkpoints_equals_never_stopped(
-    zygote: Zygote, never_stopped: Callable[[str], Any], task: str, tmp_path: Path
+    zygote: Zygote, never_stopped: Callable[[str], Any], killed: Callable[[str], Path], task: str, tmp_path: Path
 ) -> None:
-    assert not differences(never_stopped(task), fingerprint(killed_after_a_checkpoint(zygote, task, tmp_path, None)))
+    assert not differences(never_stopped(task), fingerprint(resumed(zygote, task, killed(task), tmp_path)))
 
 
 MUTANTS = [(task, mutant) for task in TASKS for mutant in ("forget_optimizer", "forget_average", "unkeyed_dropout", "forget_position")]
@@ -91,6 +105,6 @@ MUTANTS = [(task, mutant) for task in TASKS for mutant in ("forget_optimizer", "
 
 @pytest.mark.parametrize(("task", "mutant"), [*MUTANTS, ("gan", "forget_task")])
 def test_what_a_resume_forgets_is_caught(
-    zygote: Zygote, never_stopped: Callable[[str], Any], task: str, mutant: str, tmp_path: Path
+    zygote: Zygote, never_stopped: Callable[[str], Any], killed: Callable[[str], Path], task: str, mutant: str, tmp_path: Path
 ) -> None:
-    assert differences(never_stopped(task), fingerprint(killed_after_a_checkpoint(zygote, task, tmp_path, mutant)))
+    assert differences(never_stopped(task), fingerprint(resumed(zygote, task, killed(task), tmp_path, mutant)))

@@ -67,6 +67,13 @@ def test_an_exported_folder_is_the_run_it_was_exported_from(place: Path) -> None
     assert folder["template"] == run["template"] == "its own" and folder["parameters"] == run["parameters"]
 
 
+def test_the_speed_is_that_of_what_chat_writes_with(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidate = open_candidate(str(place / "poet"))
+    # the model's own step would cast every weight that a LoRA froze anew for each token: chat has a writer for that
+    monkeypatch.setattr(candidate.model, "step", None)
+    assert candidate.speed("天地玄黃")["decode_tokens_per_second"] > 0
+
+
 def test_a_model_that_only_writes_is_asked_in_plain_text(place: Path) -> None:
     candidate = open_candidate(str(place / "writer"))
     source = samples_of(str(place / "mine.jsonl"), (), 0)
